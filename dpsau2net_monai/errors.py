@@ -1,0 +1,35 @@
+"""Errors that are the input's, not the program's, and how they reach a person."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["InputError", "one_line_errors", "root_input_error"]
+
+
+class InputError(ValueError):
+    """Something given by the user cannot be used; the message is one line that names it and says what to do."""
+
+
+def root_input_error(error: BaseException | None) -> InputError | None:
+    """Return the :class:`InputError` among ``error`` and what it was raised from, or None where there is none."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def one_line_errors() -> None:
+    """
+    Let the process end with the one line of an :class:`InputError` instead of a traceback, even where MONAI's config
+    parser raised another error from it. Tracebacks of every other error stay.
+    """
+    previous = sys.excepthook
+
+    def hook(kind, error, traceback):  # type: ignore[no-untyped-def]
+        cause = root_input_error(error)
+        if cause is None:
+            previous(kind, error, traceback)
+        else:
+            print(f"error: {cause}", file=sys.stderr)
+
+    sys.excepthook = hook
