@@ -1,0 +1,207 @@
+"""A small data set of made-up nuclei images with their masks, to try the whole tool with no download."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from skimage.color import hed2rgb
+from skimage.draw import polygon
+from skimage.filters import gaussian
+from skimage.transform import resize
+from skimage.util import img_as_ubyte, random_noise
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..files import whole_file
+
+__all__ = ["synthesize"]
+
+Shape = tuple[int, int]
+
+
+class Scene(NamedTuple):
+    """Where the nuclei of one image are, before anything is said of how they were stained and lit."""
+
+    mask: np.ndarray  # bool
+    thickness: np.ndarray  # stained matter along the line of sight, about 1 inside a nucleus
+    rim: np.ndarray  # 0 at the centre of a nucleus, 1 at its outline, 0 outside
+    radius: float  # mean radius of this image's nuclei in pixels
+
+
+class Kind(NamedTuple):
+    """How often one kind of image occurs, and what its nuclei are like."""
+
+    share: float
+    count: tuple[int, int]
+    radius: tuple[float, float]  # as a share of the image's side
+    stretch: float  # spread of the logarithm of the axes' ratio
+    render: Callable[[Scene, np.random.Generator], np.ndarray]
+
+
+def synthesize(output_dir: str | os.PathLike, number: int = 24, size: Shape = (256, 256), seed: int = 0) -> None:
+    """
+    Write made-up microscopy images of nuclei and their masks as ``images/nuclei_000.png``, ``masks/nuclei_000.png``
+    and so on: fluorescence (8-bit grey), brightfield (8-bit grey) and stained tissue (8-bit RGB), mixed.
+
+    An image depends on ``size``, ``seed`` and its own index only, so a larger set begins with the smaller one.
+
+    Args:
+        output_dir: folder to write to; made where there is none.
+        number: how many images, at least 1.
+        size: height and width in pixels, at least 32 each; about half of the images differ from it, by up to 25 %
+            along each side.
+        seed: not negative; the same seed gives the same files.
+
+    Raises:
+        InputError: ``output_dir`` already has images or masks, or another argument is out of its range.
+    """
+    output_dir = Path(output_dir)
+    if number < 1:
+        raise InputError(f"number of images is {number}; give at least 1")
+    if min(size) < 32:
+        raise InputError(f"size is {size[0]} x {size[1]} pixels; give at least 32 x 32")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; give 0 or more")
+    for folder in ("images", "masks"):
+        if (output_dir / folder).exists():
+            raise InputError(f"{output_dir}: already has {folder}; name a new folder")
+    for index in tqdm(range(number), desc="synthesize", unit="image", disable=None):
+        image, mask = _pair(size, np.random.default_rng([seed, index]))
+        # The mask goes first: should the run be cut short, no image is left without one.
+        for folder, pixels in (("masks", mask), ("images", image)):
+            with whole_file(output_dir / folder / f"nuclei_{index:03d}.png") as part:
+                Image.fromarray(pixels).save(part)
+
+
+def _pair(size: Shape, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image and its mask, both uint8."""
+    kind = KINDS[rng.choice(len(KINDS), p=[kind.share for kind in KINDS])]
+    factors = rng.uniform(0.75, 1.25, 2) if rng.random() < 0.5 else np.ones(2)
+    scene = _scene(kind, (round(size[0] * factors[0]), round(size[1] * factors[1])), rng)
+    image = kind.render(scene, rng)
+    return img_as_ubyte(np.clip(image, 0, 1)), img_as_ubyte(scene.mask)
+
+
+def _scene(kind: Kind, shape: Shape, rng: np.random.Generator) -> Scene:
+    side = np.sqrt(shape[0] * shape[1])
+    mean_radius = side * rng.uniform(*kind.radius)
+    # Neither an almost empty nor an almost full image: the nuclei are to cover between about 3 % and 45 %.
+    area_share = np.pi * (mean_radius / side) ** 2
+    low, high = max(kind.count[0], 0.03 / area_share), min(kind.count[1], 0.45 / area_share)
+    count = round(_log_uniform(low, max(low, high), rng))
+    radii = mean_radius * np.exp(rng.normal(0, rng.uniform(0.08, 0.28), count))
+    levels = np.exp(rng.normal(0, rng.uniform(0.08, 0.3), count))
+    thickness, rim = np.zeros(shape), np.zeros(shape)
+    for centre, radius, level in zip(_centres(radii, shape, rng), radii, levels):
+        rows, cols, reach = _nucleus(centre, radius, kind.stretch, shape, rng)
+        # Where nuclei overlap, both are seen, but less than their sum, as one presses the other flat.
+        here = level * np.sqrt(1 - 0.75 * reach**2)
+        thickness[rows, cols] = np.maximum(thickness[rows, cols], here) + 0.3 * np.minimum(thickness[rows, cols], here)
+        rim[rows, cols] = np.maximum(rim[rows, cols], reach)
+    return Scene(thickness > 0, thickness, rim, mean_radius)
+
+
+def _centres(radii: np.ndarray, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Place the nuclei, many against an earlier one, with little overlap where there is room."""
+    clustering = rng.uniform(0, 0.7)
+    centres = np.empty((len(radii), 2))
+    for index, radius in enumerate(radii):
+        for _ in range(20):
+            centre = rng.uniform(0, shape)
+            if index and rng.random() < clustering:
+                other, angle = rng.integers(index), rng.uniform(0, 2 * np.pi)
+                apart = (radius + radii[other]) * rng.uniform(0.8, 1.1)
+                centre = centres[other] + apart * np.array([np.sin(angle), np.cos(angle)])
+            centre = np.clip(centre, 0, shape)
+            distances = np.linalg.norm(centres[:index] - centre, axis=1)
+            if np.all(distances > 0.8 * (radii[:index] + radius)):
+                break
+        centres[index] = centre
+    return centres
+
+
+def _nucleus(
+    centre: np.ndarray, radius: float, stretch: float, shape: Shape, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows and columns of a nucleus, and how far from centre (0) to outline (1) each pixel is."""
+    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    ratio = np.exp(min(abs(rng.normal(0, stretch)), 1))
+    turned = angles - rng.uniform(0, np.pi)
+    outline = radius / np.sqrt(np.cos(turned) ** 2 / ratio + np.sin(turned) ** 2 * ratio)
+    for wave in range(2, 7):  # slow waves bend the outline most
+        outline *= 1 + rng.normal(0, 0.1 / wave) * np.cos(wave * angles + rng.uniform(0, 2 * np.pi))
+    rows, cols = polygon(centre[0] + outline * np.sin(angles), centre[1] + outline * np.cos(angles), shape)
+    down, right = rows - centre[0], cols - centre[1]
+    reach = np.hypot(down, right) / np.interp(np.arctan2(down, right), angles, outline, period=2 * np.pi)
+    return rows, cols, np.minimum(reach, 1)
+
+
+def _fluorescence(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    chromatin = rng.uniform(0.05, 0.2) * _grain(scene, 0.15, rng) + rng.uniform(0.03, 0.12) * _grain(scene, 0.4, rng)
+    nuclei = scene.thickness * np.exp(chromatin)
+    haze = gaussian(nuclei, 1.5 * scene.radius)  # light from out of focus
+    light = nuclei + rng.uniform(0.05, 0.25) * haze + rng.uniform(0, 0.06) * (1 + 0.2 * _grain(scene, 2, rng))
+    exposure = _log_uniform(0.08, 0.75, rng)
+    image = rng.uniform(0.01, 0.05) + exposure * light * _illumination(scene, 0.3, rng)
+    return _camera(image, rng)
+
+
+def _brightfield(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    stain = scene.thickness * np.exp(0.25 * _grain(scene, 0.15, rng)) * (0.75 + 0.4 * scene.rim)
+    cell = gaussian(scene.thickness, 0.9 * scene.radius) * np.exp(0.25 * _grain(scene, 0.25, rng))
+    density = rng.uniform(0.35, 1.2) * stain + rng.uniform(0.1, 0.3) * cell + 0.025 * _grain(scene, 0.3, rng)
+    image = rng.uniform(0.65, 0.92) * np.exp(-density) * _illumination(scene, 0.2, rng)
+    return _camera(image, rng)
+
+
+def _tissue(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    # Fibres run along the level lines of a smooth field.
+    fibres = np.sin(rng.uniform(5, 9) * _grain(scene, 2.5, rng) + 1.2 * _grain(scene, 0.3, rng))
+    cells = gaussian(scene.thickness, 0.7 * scene.radius)
+    # Gaps in the tissue, where glass shows; never under a nucleus.
+    gaps = 1 / (1 + np.exp(-8 * (_grain(scene, 1.6, rng) - rng.uniform(1.2, 2.5))))
+    solid = np.maximum(1 - gaps, np.minimum(3 * cells, 1))
+    pale = rng.uniform(0.2, 0.55)  # how much lighter than its rim the middle of a nucleus is
+    chromatin = np.exp(rng.uniform(0.15, 0.35) * _grain(scene, 0.14, rng)) * (1 - pale * (1 - scene.rim**2))
+    eosin = solid * (1 + 0.22 * fibres + 0.25 * _grain(scene, 0.5, rng) + 0.12 * _grain(scene, 0.12, rng)) + 0.05
+    hematoxylin = rng.uniform(0.06, 0.12) * scene.thickness * chromatin
+    hematoxylin += rng.uniform(0.006, 0.02) * solid * (1 + 0.3 * _grain(scene, 0.6, rng)) + 0.012 * cells
+    eosin = rng.uniform(0.02, 0.045) * np.clip(eosin, 0, None) * (1 - 0.4 * scene.mask)
+    brown = rng.uniform(0.25, 0.7) * eosin  # real eosin is less blue than the table's
+    image = hed2rgb(np.stack([hematoxylin, eosin, brown], axis=-1))
+    return _camera(rng.uniform(0.88, 0.98) * image * _illumination(scene, 0.1, rng)[..., None], rng)
+
+
+def _camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur by the optics, then shot noise (photons) and read noise (electronics)."""
+    image = gaussian(image, rng.uniform(0.6, 1.5), channel_axis=-1 if image.ndim == 3 else None)
+    photons = _log_uniform(150, 3000, rng)  # at full scale; random_noise's own "poisson" cannot be told how many
+    image = rng.poisson(np.clip(image, 0, None) * photons) / photons
+    return random_noise(image, "gaussian", rng=rng, var=rng.uniform(0.002, 0.01) ** 2)
+
+
+def _grain(scene: Scene, size: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a random texture of mean 0 and deviation 1, with grains of ``size`` nuclear radii."""
+    field = gaussian(rng.standard_normal(scene.mask.shape), max(size * scene.radius, 0.7))
+    return (field - field.mean()) / field.std()
+
+
+def _illumination(scene: Scene, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Return an uneven, very smooth light of about 1 that differs by up to ``most``."""
+    return 1 + rng.uniform(0, most) * resize(rng.uniform(-1, 1, (3, 3)), scene.mask.shape, order=2, mode="edge")
+
+
+def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+KINDS = (
+    Kind(0.60, (5, 60), (0.03, 0.085), 0.25, _fluorescence),
+    Kind(0.15, (5, 40), (0.04, 0.085), 0.20, _brightfield),
+    Kind(0.25, (15, 60), (0.03, 0.055), 0.35, _tissue),
+)

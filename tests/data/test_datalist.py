@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from dpsau2net_monai.cli import main
+from dpsau2net_monai.data import datalist, find_images, find_pairs, name_of, read_split, split
+from dpsau2net_monai.errors import InputError
+
+
+def picture(path: Path, size: tuple[int, int] = (40, 32)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros(size[::-1], np.uint8)).save(path)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for i in range(20):
+        picture(tmp_path / "images" / f"cell {i}.png")
+        picture(tmp_path / "masks" / f"cell {i}.bmp")
+    return tmp_path
+
+
+def test_pairs_are_found_whatever_their_extensions(tmp_path):
+    picture(tmp_path / "images" / "a.JPG")
+    picture(tmp_path / "masks" / "a.tif")
+    for folder in ("images", "masks"):
+        volume = nibabel.Nifti1Image(np.zeros((40, 32), np.uint8), np.eye(4))
+        nibabel.save(volume, tmp_path / folder / f"b.v1.nii{'.gz' if folder == 'images' else ''}")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    pairs = find_pairs(tmp_path)
+    assert [(Path(p["image"]).name, Path(p["label"]).name) for p in pairs] == [
+        ("a.JPG", "a.tif"),
+        ("b.v1.nii.gz", "b.v1.nii"),
+    ]
+
+
+def test_the_split_depends_on_names_and_seed_alone():
+    names = [f"image{i}" for i in range(50)]
+    shuffled = random.Random(1).sample(names, 50)
+    assert split(names) == split(shuffled)
+    assert split(names) != split(names, seed=43)
+    assert list(split(names, size=0.9).values()).count("train") == 45
+    # as it was drawn when this was written: a user's test images must stay test images
+    assert [name for name, part in split(names).items() if part == "test"] == [
+        "image15", "image21", "image34", "image43", "image47",
+    ]  # fmt: skip
+
+
+def test_split_command_and_training_agree(tree, capsys):
+    assert main(["split", "--dataset", str(tree), "--size", "0.8", "--seed", "3"]) == 0
+    csvfile = tree / "split.csv"
+    assert csvfile.read_text().splitlines()[0] == "image_id,category"
+    assert "16 images train, 4 test" in capsys.readouterr().out
+    by_csv, in_memory = datalist(tree, csvfile, seed=3), datalist(tree, size=0.8, seed=3)
+    assert by_csv == in_memory
+    assert {part: len(pairs) for part, pairs in by_csv.items()} == {"training": 12, "validation": 4, "test": 4}
+    images = [pair["image"] for pairs in by_csv.values() for pair in pairs]
+    assert len(set(images)) == 20
+    tests = {name for name, category in read_split(csvfile).items() if category == "test"}
+    assert tests == {name_of(pair["image"]) for pair in by_csv["test"]}
+
+
+def test_the_folds_cover_the_training_part_once(tree):
+    folds = [datalist(tree, fold=fold) for fold in range(5)]
+    validation = [pair["image"] for parts in folds for pair in parts["validation"]]
+    assert sorted(validation) == sorted(pair["image"] for pair in folds[0]["training"] + folds[0]["validation"])
+
+
+def test_decathlon_datalist(tree):
+    items = [{"image": f"images/cell {i}.png", "label": f"masks/cell {i}.bmp"} for i in range(20)]
+    path = tree / "datalist.json"
+    path.write_text(json.dumps({"training": items[:15], "validation": items[15:17], "test": items[17:]}))
+    parts = datalist(path)
+    assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 15, "validation": 2, "test": 3}
+    assert Path(parts["test"][0]["label"]) == tree / "masks" / "cell 17.bmp"
+
+    # as the Decathlon ships them: test images without labels, no validation
+    path.write_text(json.dumps({"training": items, "test": [item["image"] for item in items[:2]]}))
+    parts = datalist(path)
+    assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 14, "validation": 4, "test": 2}
+
+
+def _remove_mask(tree):
+    (tree / "masks" / "cell 7.bmp").unlink()
+    return {}
+
+
+def _shrink_mask(tree):
+    picture(tree / "masks" / "cell 7.bmp", (40, 31))
+    return {}
+
+
+def _break_image(tree):
+    (tree / "images" / "cell 7.png").write_bytes(b"text")
+    return {}
+
+
+def _two_of_a_name(tree):
+    picture(tree / "images" / "cell 7.jpg")
+    return {}
+
+
+def _empty(tree):
+    for path in (tree / "images").iterdir():
+        path.unlink()
+    return {}
+
+
+def _csv(*rows):
+    def write(tree):
+        (tree / "my.csv").write_text("\n".join(rows))
+        return {"csvfile": tree / "my.csv"}
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (_remove_mask, r"cell 7.png: has no mask"),
+        (_shrink_mask, r"cell 7.bmp: the mask is 40 x 31, its image 40 x 32"),
+        (_break_image, r"cell 7.png: cannot be read"),
+        (_two_of_a_name, r"cell 7.png: has the same name as cell 7.jpg"),
+        (_empty, r"images: has no images"),
+        (lambda tree: {"dataset_dir": tree / "nowhere"}, "nowhere: no such dataset folder"),
+        (lambda tree: {"dataset_dir": tree / "images"}, "has no folder 'images'"),
+        (lambda tree: {"dataset_dir": tree / "no.json"}, "no such datalist"),
+        (lambda tree: {"csvfile": tree / "no.csv"}, "no such CSV"),
+        (_csv("a,b", "1,2"), "no table of the columns image_id and category"),
+        (_csv("image_id,category", "cell 1,valid"), "neither train nor test"),
+        (_csv("image_id,category", "cell 99,train"), "'cell 99' is no image"),
+        (_csv("image_id,category", "cell 1,train", "cell 2,test"), "there must be at least 5"),
+        (lambda tree: {"size": 1.5}, "size is between 0 and 1"),
+        (lambda tree: {"fold": 5}, "fold is 0 to 4"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tree, spoil, says):
+    arguments = {"dataset_dir": tree, **spoil(tree)}
+    with pytest.raises(InputError, match=says) as error:
+        datalist(**arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_images_to_segment(tree):
+    folder = tree / "images"
+    assert len(find_images(folder)) == 20
+    one = folder / "cell 3.png"
+    assert find_images(str(one)) == find_images([one]) == [{"image": str(one)}]
+    for source, says in [
+        (tree / "none", "no such file"),
+        (tree, "has no images"),
+        ([], "empty list"),
+        ([one, tree / "masks" / "cell 3.bmp"], "same name"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            find_images(source)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dpsau2net_monai.data.picture_reader import read_picture
+from dpsau2net_monai.errors import InputError
+
+RNG = np.random.default_rng(0)
+GREY8 = RNG.integers(0, 256, (5, 7), np.uint8)
+RGB8 = RNG.integers(0, 256, (5, 7, 3), np.uint8)
+GREY16 = RNG.integers(0, 65536, (5, 7), np.uint16)
+RGB16 = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
+BOOL = GREY8 > 127
+
+
+def with_alpha(array: np.ndarray) -> np.ndarray:
+    colours = array[..., None] if array.ndim == 2 else array
+    return np.concatenate([colours, np.full_like(colours[..., :1], 77)], axis=-1)
+
+
+def pillow(array, **options):
+    return lambda path: Image.fromarray(array).save(path, **options)
+
+
+def png16(array):
+    return lambda path: path.write_bytes(imagecodecs.png_encode(array))
+
+
+def tiff(array, **options):
+    return lambda path: tifffile.imwrite(path, array, **options)
+
+
+def palette(path):
+    Image.fromarray(RGB8).quantize(35).save(path)
+
+
+@pytest.mark.parametrize(
+    "name, write, expected, atol",
+    [
+        ("grey.png", pillow(GREY8), GREY8 / 255, 0),
+        ("rgb.png", pillow(RGB8), RGB8 / 255, 0),
+        ("rgba.png", pillow(with_alpha(RGB8)), RGB8 / 255, 0),
+        ("grey_alpha.png", pillow(with_alpha(GREY8)), GREY8 / 255, 0),
+        ("bool.png", pillow(BOOL), BOOL, 0),
+        ("palette.png", palette, RGB8 / 255, 0.2),
+        ("grey16.png", png16(GREY16), GREY16 / 65535, 0),
+        ("rgb16.png", png16(RGB16), RGB16 / 65535, 0),
+        ("rgba16.png", png16(with_alpha(RGB16)), RGB16 / 65535, 0),
+        ("grey_alpha16.png", png16(with_alpha(GREY16)), GREY16 / 65535, 0),
+        ("grey16.tif", tiff(GREY16), GREY16 / 65535, 0),
+        ("rgb16.tif", tiff(RGB16, photometric="rgb"), RGB16 / 65535, 0),
+        ("rgb16_lzw.tiff", tiff(RGB16, photometric="rgb", compression="lzw"), RGB16 / 65535, 0),
+        ("planar16.tif", tiff(np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate"), RGB16 / 65535, 0),
+        ("float.tif", tiff(GREY16.astype(np.float32)), GREY16, 0),
+        ("grey.bmp", pillow(GREY8), GREY8 / 255, 0),
+        ("grey.jpg", pillow(np.full((5, 7), 90, np.uint8), quality=95), np.full((5, 7), 90 / 255), 0.01),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_kind_of_picture_keeps_its_depth(name, write, expected, atol, tmp_path):
+    write(tmp_path / name)
+    picture = read_picture(tmp_path / name)
+    assert picture.dtype == np.float32
+    np.testing.assert_allclose(picture, expected, rtol=1e-6, atol=atol)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(np.repeat(np.repeat([[0, 255]], 16, 0), 8, 1).astype(np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.shape == (16, 16) and picture[:7].max() < 0.1 and picture[9:].min() > 0.9
+
+
+@pytest.mark.parametrize("spoil", ["cut", "text", "empty", "frames"])
+def test_what_is_no_picture_is_refused_by_name(spoil, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB8).resize((70, 50)).save(path)
+    if spoil == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif spoil == "frames":
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, np.stack([GREY8] * 3), photometric="minisblack")
+    else:
+        path.write_bytes(b"" if spoil == "empty" else b"some text")
+    with pytest.raises(InputError, match=path.name):
+        read_picture(path)
