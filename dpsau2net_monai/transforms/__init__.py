@@ -1,0 +1,2 @@
+from .loading import LoadMaskd, LoadPictured
+from .saving import SaveMaskd, SaveOverlayd

@@ -1,0 +1,109 @@
+"""Loading images and masks of every kind into what the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import LoadImage, LoadImaged
+
+from ..data.picture_reader import PictureReader
+from ..errors import InputError
+
+__all__ = ["LoadMaskd", "LoadPictured"]
+
+# of red, green and blue in the perceived brightness (ITU-R BT.601), as Pillow and scikit-image weigh them
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+class _Loadd(LoadImaged):
+    """
+    ``monai.transforms.LoadImaged`` that reads pictures through :class:`PictureReader`, tells of an unreadable file in one
+    line, and drops a volume's single-slice axis where the network is 2D.
+    """
+
+    def __init__(self, keys: KeysCollection, spatial_dims: int) -> None:
+        super().__init__(keys, image_only=True, ensure_channel_first=True)
+        self._loader: LoadImage
+        self.register(PictureReader())
+        self.spatial_dims = spatial_dims
+
+    def convert(self, image: torch.Tensor, path: str) -> torch.Tensor:
+        """Turn what was loaded, channel first, into what is wanted."""
+        raise NotImplementedError
+
+    def __call__(self, data: Mapping[Hashable, str], reader=None) -> dict:  # type: ignore[no-untyped-def]
+        result = dict(data)
+        for key in self.key_iterator(result):
+            path = result[key]
+            try:
+                image = self._loader(path, reader)
+            except InputError:
+                raise
+            except Exception as error:  # of nibabel, with its own kinds
+                raise InputError(f"{path}: cannot be read as an image ({str(error).splitlines()[0]})") from error
+            while image.ndim > self.spatial_dims + 1 and image.shape[-1] == 1:
+                image = image.squeeze(-1)
+            if image.ndim != self.spatial_dims + 1:
+                size = " x ".join(map(str, image.shape[1:]))
+                raise InputError(f"{path}: is an image of {size}, but the network takes {self.spatial_dims}D images")
+            result[key] = self.convert(image, path)
+        return result
+
+
+class LoadPictured(_Loadd):
+    """
+    Load images, channel first, with the number of channels that the network takes: a grey image is repeated, an alpha
+    channel dropped, and colours become their luminance for a network of one channel. MONAI has no transform that takes
+    grey and colour images alike.
+
+    Args:
+        keys: keys of the paths to load.
+        channels: number of channels that the network takes.
+        spatial_dims: 2 or 3.
+
+    Raises:
+        InputError: a file cannot be read, or has other dimensions or channels than the network.
+    """
+
+    def __init__(self, keys: KeysCollection, channels: int, spatial_dims: int = 2) -> None:
+        super().__init__(keys, spatial_dims)
+        self.channels = channels
+
+    def convert(self, image: torch.Tensor, path: str) -> torch.Tensor:
+        count = image.shape[0]
+        if count == self.channels:
+            return image
+        if count == 1:
+            return image.repeat(self.channels, *[1] * self.spatial_dims)
+        if count == 4 and self.channels == 3:
+            return image[:3]
+        if count in (3, 4) and self.channels == 1:
+            weights = torch.tensor(LUMINANCE, dtype=image.dtype).reshape(3, *[1] * self.spatial_dims)
+            return (image[:3] * weights).sum(0, keepdim=True)
+        raise InputError(f"{path}: has {count} channels, but the network takes {self.channels}")
+
+
+class LoadMaskd(_Loadd):
+    """
+    Load masks as one channel of 0 and 1, from 0/1, 0/255, bool, a number an object, one channel or three equal ones.
+
+    Every value over 0 is foreground; but in a mask that uses its type's whole range, 0 to 255 or 65535, half of it is
+    the threshold, as smoothed edges and JPEG leave values in between.
+
+    Args:
+        keys: keys of the paths to load.
+        spatial_dims: 2 or 3.
+
+    Raises:
+        InputError: a file cannot be read, or has other dimensions than the network.
+    """
+
+    def __init__(self, keys: KeysCollection, spatial_dims: int = 2) -> None:
+        super().__init__(keys, spatial_dims)
+
+    def convert(self, image: torch.Tensor, path: str) -> torch.Tensor:
+        mask = image.amax(0, keepdim=True)
+        # a picture arrives divided by its type's largest value, a volume as it is
+        return (mask > (0.5 if mask.max() == 1 else 0)).to(image.dtype)

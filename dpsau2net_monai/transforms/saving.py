@@ -1,0 +1,121 @@
+"""Writing masks, and pictures of masks over their images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, MetaKeys
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from ..data.datalist import name_of
+from ..files import whole_file
+
+__all__ = ["SaveMaskd", "SaveOverlayd", "draw_contours"]
+
+# told apart by people of every colour vision (Okabe and Ito's palette)
+TRUTH, PREDICTION, BOTH = (230, 159, 0), (86, 180, 233), (255, 255, 255)
+
+
+class SaveMaskd(MapTransform):
+    """
+    Write binary masks as uint8 files of their images' names, sizes and kinds: a PNG of 0 and 255 for a picture, a NIfTI of
+    0 and 1 with the image's affine for a NIfTI. ``monai.transforms.SaveImaged`` writes one kind, whatever the images are,
+    drops a NIfTI's single-slice axis, and leaves half a file when it is stopped.
+
+    Args:
+        keys: keys of the masks, each (1, spatial...) of 0 and 1, with the metadata of the image that it belongs to.
+        output_dir: folder to write ``NAME.png`` or ``NAME.nii.gz`` to.
+    """
+
+    def __init__(self, keys: KeysCollection, output_dir: str) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        for key in self.key_iterator(data):
+            meta = data[key].meta
+            path = str(meta[ImageMetaKey.FILENAME_OR_OBJ])
+            mask = torch.as_tensor(data[key][0]).cpu().numpy().astype(np.uint8)
+            volume = path.lower().endswith((".nii", ".nii.gz"))
+            with whole_file(self.output_dir / f"{name_of(path)}{'.nii.gz' if volume else '.png'}") as part:
+                if volume:
+                    shape = [int(size) for size in meta[MetaKeys.SPATIAL_SHAPE]]
+                    nibabel.save(nibabel.Nifti1Image(mask.reshape(shape), np.asarray(meta[MetaKeys.ORIGINAL_AFFINE])), part)
+                else:
+                    Image.fromarray(mask.T * 255).save(part)  # from MONAI's (x, y) to (row, column)
+        return dict(data)
+
+
+def draw_contours(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+    """
+    Draw the contour of a mask, and that of the true mask, on an image.
+
+    Args:
+        image: (height, width, channels) of any range; it is stretched to the full range between its 0.2 and 99.8 %.
+        prediction: (height, width) of 0 and 1; its contour is blue.
+        truth: (height, width) of 0 and 1; its contour is orange, and white where the two coincide.
+
+    Returns:
+        uint8 array (height, width, 3), enlarged by a whole number to at least 512 pixels a side.
+    """
+    low, high = np.percentile(image, (0.2, 99.8))
+    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    picture = (np.broadcast_to(grey[..., :3], (*grey.shape[:2], 3)) * 255).astype(np.uint8)
+    factor = max(1, math.ceil(512 / max(picture.shape[:2])))
+
+    def enlarge(array: np.ndarray) -> np.ndarray:
+        return array.repeat(factor, axis=0).repeat(factor, axis=1)
+
+    picture = enlarge(picture)
+    predicted = find_boundaries(enlarge(prediction > 0), mode="inner")
+    picture[predicted] = PREDICTION
+    if truth is not None:
+        true = find_boundaries(enlarge(truth > 0), mode="inner")
+        picture[true] = TRUTH
+        picture[true & predicted] = BOTH
+    return picture
+
+
+class SaveOverlayd(MapTransform):
+    """
+    Write a picture of each mask's contour over its image (see :func:`draw_contours`); of a volume, the slice of the last
+    axis with the most foreground. ``monai.visualize.blend_images`` colours areas, which hides the edge that matters.
+
+    Args:
+        keys: keys of the predicted masks, each (1, spatial...) of 0 and 1.
+        output_dir: folder to write ``NAME.png`` to.
+        image_key: key of the images, (channels, spatial...), with their metadata.
+        label_key: key of the true masks; None: there are none.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, output_dir: str, image_key: str = "image", label_key: str | None = None
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+        self.image_key = image_key
+        self.label_key = label_key
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        image = data[self.image_key]
+        truth = None if self.label_key is None else data[self.label_key]
+        for key in self.key_iterator(data):
+            arrays = [image, data[key]] + ([] if truth is None else [truth])
+            arrays = [torch.as_tensor(array).float().cpu().numpy() for array in arrays]
+            if image.ndim == 4:
+                slice_ = int(sum(array[0].sum((0, 1)) for array in arrays[1:]).argmax())
+                arrays = [array[..., slice_] for array in arrays]
+            # from MONAI's (channel, x, y) to a picture's (row, column)
+            masks = [array[0].T for array in arrays[1:]]
+            picture = draw_contours(arrays[0].transpose(2, 1, 0), *masks)
+            with whole_file(self.output_dir / f"{name_of(image.meta[ImageMetaKey.FILENAME_OR_OBJ])}.png") as part:
+                Image.fromarray(picture).save(part)
+        return dict(data)
