@@ -1,0 +1,28 @@
+"""What the bundle's configs call beside the classes that they name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TypeVar
+
+from .data import datalist, find_images
+from .errors import InputError, one_line_errors
+from .networks import load_weights
+from .run_record import record_run
+
+__all__ = ["choose", "datalist", "find_images", "is_terminal", "load_weights", "one_line_errors", "record_run"]
+
+T = TypeVar("T")
+
+
+def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
+    """Return the one of ``choices`` that the config's ``key`` names; an unknown one is an :class:`InputError`."""
+    if value not in choices:
+        raise InputError(f"{key} is one of {', '.join(choices)}, not '{value}'")
+    return choices[value]
+
+
+def is_terminal() -> bool:
+    """Whether a person watches, so that progress bars make sense."""
+    return sys.stderr.isatty()

@@ -1,0 +1,113 @@
+"""Segmentation, with a network whose right answer is known: the foreground is what is brighter than the image's mean."""
+
+from __future__ import annotations
+
+import monai.bundle
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import CONFIGS, ROOT, bundle_run, succeeded
+from PIL import Image
+
+from dpsau2net_monai.errors import root_input_error
+
+BRIGHT = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
+
+# 50 rows, 90 columns, like itself under no turn and no flip
+PATTERN = np.zeros((50, 90), bool)
+PATTERN[4:12, 3:60] = PATTERN[12:40, 3:9] = PATTERN[30:34, 70:85] = True
+AFFINE = np.array([[-0.5, 0, 0, 10], [0, 2, 0, -3], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save({"weight": torch.ones(1, 3, 1, 1), "bias": torch.zeros(1)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    colours = (PATTERN[..., None] * [200, 150, 90] + 20).astype(np.uint8)
+    Image.fromarray(colours).save(folder / "colours.png")
+    tifffile.imwrite(folder / "deep.tif", (PATTERN * 900 + 100).astype(np.uint16))
+    nibabel.save(nibabel.Nifti1Image(PATTERN.T.astype(np.float32), AFFINE), folder / "plane.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(PATTERN.T[..., None].astype(np.int16), AFFINE), folder / "slice.nii")
+    return folder
+
+
+def keys(dataset_dir, weights, output_dir):
+    return dict(
+        bundle_root="bundle", dataset_dir=dataset_dir, ckpt_path=weights, output_dir=output_dir, network_def=BRIGHT,
+        roi_size=[48, 48],
+    )  # fmt: skip
+
+
+def segment(dataset_dir, weights, output_dir):
+    """In this process, which is quicker than one of its own."""
+    values = {key: value if isinstance(value, (list, dict)) else str(value)
+              for key, value in keys(dataset_dir, weights, output_dir).items()}  # fmt: skip
+    monai.bundle.run("segmenting", config_file=str(CONFIGS / "inference.yaml"), **values)
+
+
+def test_masks_lie_over_their_images(images, weights, tmp_path):
+    options = keys(images, weights, tmp_path / "masks")
+    succeeded(bundle_run("segmenting", "inference.yaml", save_overlay="true", **options))
+    for name in ("colours.png", "deep.png"):
+        mask = np.asarray(Image.open(tmp_path / "masks" / name))
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, PATTERN * 255)
+    for name, image in (("plane.nii.gz", "plane.nii.gz"), ("slice.nii.gz", "slice.nii")):
+        mask = nibabel.load(tmp_path / "masks" / name)
+        assert mask.get_data_dtype() == np.uint8 and mask.shape == nibabel.load(images / image).shape
+        np.testing.assert_array_equal(mask.get_fdata().reshape(90, 50), PATTERN.T)
+        np.testing.assert_allclose(mask.affine, AFFINE)
+
+    # the picture is a whole number of times the image, with the contour on the pattern's outermost pixels
+    for name in ("colours", "plane"):
+        overlay = np.asarray(Image.open(tmp_path / "masks" / "overlays" / f"{name}.png"))
+        factor = overlay.shape[0] // 50
+        assert overlay.shape == (50 * factor, 90 * factor, 3) and overlay.shape[1] >= 512
+        contour = (overlay == (86, 180, 233)).all(-1).reshape(50, factor, 90, factor).any((1, 3))
+        assert contour.any() and not contour[~PATTERN].any()
+        assert contour[4, 3:60].all() and contour[12:40, 3].all() and contour[33, 70:85].all()
+    assert not list(tmp_path.rglob(".part*"))
+
+
+@pytest.mark.parametrize("kind", ["one file", "a list"])
+def test_one_file_or_a_list(kind, images, weights, tmp_path):
+    path = images / "deep.tif"
+    segment(path if kind == "one file" else [str(path)], weights, tmp_path)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "deep.png")), PATTERN * 255)
+
+
+def test_from_inside_the_bundle_without_its_root(images, weights, tmp_path):
+    result = bundle_run(
+        "segmenting", config_file="configs/inference.yaml", cwd=ROOT / "bundle", dataset_dir=images / "deep.tif",
+        ckpt_path=weights, network_def=BRIGHT, output_dir=tmp_path,
+    )  # fmt: skip
+    succeeded(result)
+    assert (tmp_path / "deep.png").is_file()
+
+
+def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((images / "colours.png").read_bytes()[:-60])
+    (tmp_path / "text.pt").write_text("no weights")
+    other = tmp_path / "other.pt"
+    torch.save(torch.nn.Conv2d(3, 2, 1).state_dict(), other)
+    for source, path, says in [
+        (tmp_path / "nowhere", weights, "nowhere: no such file or folder"),
+        (cut, weights, "cut.png: cannot be read as a picture"),
+        (images, tmp_path / "text.pt", "text.pt: is not a weights file"),
+        (images, other, "'weight' has shape (2, 3, 1, 1), expected (1, 3, 1, 1)"),
+        (images, tmp_path / "no.pt", "no.pt: no such weights file"),
+    ]:
+        with pytest.raises(Exception) as error:
+            segment(source, path, tmp_path / "masks")
+        # what one_line_errors shows of it where the process ends with it
+        assert says in str(root_input_error(error.value))
+        assert not (tmp_path / "masks").exists()

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from conftest import QUICK, bundle_run, config_files, succeeded
+from monai.bundle import ConfigParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dpsau2net_monai.data import datalist
+from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, load_weights
+
+
+def same_weights(first, second) -> bool:
+    first, second = (torch.load(path, weights_only=True) for path in (first, second))
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_leaves_weights_and_what_it_takes_to_repeat_it(trained, dataset):
+    models = trained / "models"
+    load_weights(DPSAU2NetLite(2, 3, 1), models / "model.pt")
+    record = json.loads((models / "run.json").read_text())
+    assert record["seed"] == 42 and record["versions"]["Pytorch"] == torch.__version__
+    assert str(dataset) in record["command"]
+    split = json.loads((models / "datalist.json").read_text())
+    assert split == datalist(dataset, size=0.75)
+    # the same split again from the file alone, as evaluation would take it
+    assert datalist(models / "datalist.json") == split
+
+
+def test_losses_metrics_rate_and_pictures_are_logged(trained):
+    scalars, images = {}, set()
+    for file in (trained / "log").iterdir():
+        events = EventAccumulator(str(file)).Reload()
+        scalars.update({tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]})
+        images.update(events.Tags()["images"])
+    assert len(scalars["train_loss"]) == len(scalars["val_mean_dice"]) == len(scalars["val_iou"]) == 2
+    assert len(scalars["batch_loss"]) == 2 * 3
+    assert scalars["learning_rate"] == pytest.approx([0.0005, 0], abs=1e-6)
+    assert any("input_0" in tag for tag in images) and any("output" in tag for tag in images)
+
+
+def test_a_log_has_no_progress_bars(trained):
+    assert "it/s]" not in (trained / "printed.txt").read_text()
+
+
+def test_the_recorded_config_gives_the_same_weights_and_sets_the_former_run_aside(trained, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(trained / "models", models)
+    succeeded(bundle_run("training", config_file=models / "config.yaml", ckpt_dir=models, output_dir=tmp_path / "log"))
+    (aside,) = models.glob("before-*")
+    assert same_weights(models / "model.pt", trained / "models" / "model.pt")
+    assert {path.name for path in aside.iterdir()} == {"model.pt", "run.json", "config.yaml", "datalist.json"}
+
+
+def test_every_loss_is_configured():
+    for loss in ("dice", "ce", "dicece"):
+        parser = ConfigParser(ConfigParser.load_config_files(config_files("train.yaml")))
+        parser["loss"] = loss
+        value = parser.get_parsed_content("loss_function")(torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
+        expected = {"dice": 1 - 2 * 0.5 / 1.5, "ce": 0.6931, "dicece": 1 - 2 * 0.5 / 1.5 + 0.6931}
+        assert value.item() == pytest.approx(expected[loss], abs=1e-3), loss
+
+
+def test_volumes_train_too(tmp_path):
+    import nibabel
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        mask = np.zeros((40, 36, 33), np.uint8)
+        mask[5:20, 8:30, 4 + i : 20] = 1
+        for folder, array in (("images", mask + rng.normal(0, 0.1, mask.shape)), ("masks", mask)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            nibabel.save(
+                nibabel.Nifti1Image(array.astype(np.float32), np.eye(4)), tmp_path / "data" / folder / f"{i}.nii.gz"
+            )
+    succeeded(
+        bundle_run(
+            "training", "train.yaml",
+            dataset_dir=tmp_path / "data", ckpt_dir=tmp_path / "models", output_dir=tmp_path / "log",
+            spatial_dims=3, in_channels=1, **{**QUICK, "max_epochs": 1, "roi_size": [32, 32, 32]},
+        )
+    )  # fmt: skip
+    load_weights(DPSAU2NetLite(3, 1, 1), tmp_path / "models" / "model.pt")
+
+
+def test_paper_protocol(dataset, tmp_path):
+    """The published recipe, but for the network and the size of its images, which would take an hour here."""
+    parser = ConfigParser(ConfigParser.load_config_files(config_files("train.yaml", "paper.yaml")))
+    assert isinstance(parser.get_parsed_content("network_def"), DPSAU2Net)
+    assert parser["max_epochs"] == 200 and parser["batch_size"] == 16
+    keys = {
+        "dataset_dir": dataset, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log",
+        "network_def#_target_": "dpsau2net_monai.networks.DPSAU2NetLite",
+        "train#deterministic_transforms#2#spatial_size": [64, 64],
+        "size": 0.75, "num_workers": 0, "bundle_root": "bundle", "max_epochs": 1,
+    }  # fmt: skip
+    succeeded(bundle_run("training", "train.yaml", "paper.yaml", **keys))
+    keys["output_dir"] = tmp_path / "eval"
+    succeeded(bundle_run("evaluating", "train.yaml", "paper.yaml", "evaluate.yaml", **keys))
+    assert (tmp_path / "eval" / "metrics.csv").is_file()
+
+
+def test_two_processes_train_one_network(dataset, tmp_path):
+    """What multi_gpu_train.yaml does on GPUs, on the CPU."""
+    succeeded(
+        bundle_run(
+            "training", "train.yaml", "multi_gpu_train.yaml",
+            program=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+            dataset_dir=dataset, ckpt_dir=tmp_path / "models", output_dir=tmp_path / "log",
+            **{**QUICK, "max_epochs": 1},
+        )
+    )  # fmt: skip
+    load_weights(DPSAU2NetLite(2, 3, 1), tmp_path / "models" / "model.pt")
+    assert (tmp_path / "models" / "run.json").is_file()
+
+
+def _no_dataset(folder):
+    shutil.rmtree(folder)
+    return {}
+
+
+def _no_mask(folder):
+    (folder / "masks" / "nuclei_003.png").unlink()
+    return {}
+
+
+def _other_size(folder):
+    from PIL import Image
+
+    Image.new("L", (9, 9)).save(folder / "masks" / "nuclei_003.png")
+    return {}
+
+
+def _empty(folder):
+    for path in (folder / "images").iterdir():
+        path.unlink()
+    return {}
+
+
+def _unreadable(folder):
+    path = folder / "images" / "nuclei_003.png"
+    path.write_bytes(path.read_bytes()[:-1000])
+    return {}
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (_no_dataset, "no such dataset folder"),
+        (_no_mask, "nuclei_003.png: has no mask"),
+        (_other_size, "nuclei_003.png: the mask is 9 x 9, its image"),
+        (_empty, "has no images"),
+        (_unreadable, "nuclei_003.png: cannot be read as a picture"),
+        (lambda folder: {"loss": "focal"}, "loss is one of dice, ce, dicece, not 'focal'"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_leaves_nothing(spoil, says, dataset, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(dataset, folder)
+    result = bundle_run(
+        "training", "train.yaml",
+        **{**QUICK, "dataset_dir": folder, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log", **spoil(folder)},
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and says in result.stderr
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "models").exists() and not (tmp_path / "log").exists()
