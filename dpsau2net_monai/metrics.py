@@ -53,9 +53,9 @@ class ConfusionMetric(CumulativeIterationMetric):
 
 class FiniteHausdorffDistance(HausdorffDistanceMetric):
     """
-    ``monai.metrics.HausdorffDistanceMetric``, in pixels, defined on every image: 0 where mask and prediction are both empty,
-    and the image's diagonal, the largest distance that there could be, where just one of them is. MONAI gives NaN and
-    infinity there.
+    ``monai.metrics.HausdorffDistanceMetric``, in pixels, defined on every image: 0 where mask and prediction are both
+    empty, and the image's diagonal, the largest distance that there could be, where just one of them is. MONAI gives
+    NaN and infinity there.
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> torch.Tensor:

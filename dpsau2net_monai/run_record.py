@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy
 import yaml
 from monai.bundle import ConfigParser
 from monai.config import get_config_values
 
+from . import __version__
 from .errors import InputError
 from .files import whole_file
 
@@ -27,8 +27,8 @@ RECORD = ("run.json", "config.yaml", "datalist.json")
 
 def _config_in_use() -> dict[str, Any]:
     """
-    The config, overrides merged, of the ``ConfigParser`` that is evaluating the expression we are called from. MONAI gives an
-    expression no other way to it.
+    The config, overrides merged, of the ``ConfigParser`` that is evaluating the expression we are called from. MONAI
+    gives an expression no other way to it.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -77,7 +77,7 @@ def record_run(folder: str, seed: int, datalist: Mapping[str, Sequence[Mapping[s
             "command": sys.argv,
             "started": now.isoformat(timespec="seconds"),
             "machine": f"{platform.platform()}, {platform.machine()}",
-            "versions": {"Python": platform.python_version(), **get_config_values(), "numpy": numpy.__version__},
+            "versions": {"Python": platform.python_version(), "dpsau2net-monai": __version__, **get_config_values()},
         }
         texts = {
             "config.yaml": yaml.safe_dump(_config_in_use(), sort_keys=False, allow_unicode=True),

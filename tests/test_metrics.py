@@ -53,5 +53,7 @@ def test_figures_are_defined_where_something_is_empty(prediction, truth, dice, h
     assert figure(distance, prediction, truth) == [hd95]
     # together with other images, nothing undefined reaches the mean
     distance.reset()
-    distance(torch.tensor(np.concatenate([prediction, DOT])).float(), torch.tensor(np.concatenate([truth, DOT])).float())
+    distance(
+        torch.tensor(np.concatenate([prediction, DOT])).float(), torch.tensor(np.concatenate([truth, DOT])).float()
+    )
     assert distance.aggregate().item() == pytest.approx(hd95 / 2)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import nibabel
 from monai.data import load_decathlon_datalist, partition_dataset
-from PIL import Image
 
 from ..errors import InputError
 from ..files import whole_file
-from .picture_reader import PICTURE_SUFFIXES
+from .picture_reader import PICTURE_SUFFIXES, picture_size
 
 __all__ = ["datalist", "find_images", "find_pairs", "name_of", "read_split", "split", "write_split"]
 
@@ -85,9 +84,7 @@ def _size(path: PathLike) -> tuple[int, ...]:
         if str(path).lower().endswith((".nii", ".nii.gz")):
             shape = nibabel.load(path).shape
             return shape[:2] if len(shape) > 2 and shape[2] == 1 else shape[:3]
-        with Image.open(path) as picture:
-            # a quarter turn in the EXIF data swaps the sides
-            return picture.size[::-1] if picture.getexif().get(274, 1) >= 5 else picture.size
+        return picture_size(path)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as an image ({str(error).splitlines()[0]})") from error
 
@@ -126,7 +123,9 @@ def find_pairs(dataset_dir: PathLike) -> list[Pair]:
     lone = [name for name in images if name not in masks]
     if lone:
         more = f" (and {len(lone) - 1} more)" if len(lone) > 1 else ""
-        raise InputError(f"{images[lone[0]]}: has no mask {root / 'masks' / lone[0]}.*{more}; add it or take the image out")
+        raise InputError(
+            f"{images[lone[0]]}: has no mask {root / 'masks' / lone[0]}.*{more}; add it or take the image out"
+        )
     pairs = [{"image": str(image), "label": str(masks[name])} for name, image in images.items()]
     _check_pairs(pairs)
     return pairs
@@ -192,9 +191,7 @@ def _by_folder(dataset_dir: PathLike, csvfile: PathLike | None, size: float, see
     if unknown is not None:
         raise InputError(f"{csvfile}: '{unknown}' is no image of {dataset_dir}")
     # the order of the pairs, not of the file's rows: the same split written in another order trains the same
-    return {
-        part: [pair for name, pair in pairs.items() if categories.get(name) == part] for part in ("train", "test")
-    }
+    return {part: [pair for name, pair in pairs.items() if categories.get(name) == part] for part in ("train", "test")}
 
 
 def _by_json(path: Path, size: float, seed: int) -> dict[str, list[Pair]]:
@@ -233,8 +230,9 @@ def datalist(
     The images and masks of a dataset, in three parts.
 
     Args:
-        dataset_dir: a folder with ``images/`` and ``masks/`` (see :func:`find_pairs`), or a MONAI or Decathlon datalist,
-            a ``.json`` file with the sections ``training`` and, where it has them, ``validation`` and ``test``.
+        dataset_dir: a folder with ``images/`` and ``masks/`` (see :func:`find_pairs`), or a MONAI or Decathlon
+            datalist, a ``.json`` file with the sections ``training`` and, where it has them, ``validation`` and
+            ``test``.
         csvfile: which image trains and which tests (see :func:`read_split`); images that it does not name are left out.
             None: the split is drawn with ``size`` and ``seed``.
         size: share of the images that train.

@@ -16,9 +16,18 @@ from PIL import Image, ImageOps
 
 from ..errors import InputError
 
-__all__ = ["PICTURE_SUFFIXES", "PictureReader"]
+__all__ = ["PICTURE_SUFFIXES", "PictureReader", "picture_size", "read_picture"]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # formats whose EXIF rotation viewers apply
+
+
+def picture_size(path: PathLike) -> tuple[int, int]:
+    """The width and height that :func:`read_picture` would give, from the file's header alone."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        quarter_turn = picture.format in WITH_ROTATION and picture.getexif().get(274, 1) >= 5
+        return (height, width) if quarter_turn else (width, height)
 
 
 def read_picture(path: PathLike) -> np.ndarray:
@@ -38,7 +47,8 @@ def read_picture(path: PathLike) -> np.ndarray:
                 raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one that is meant to a file")
             array = _colours_of_16_bits(picture, path)
             if array is None:
-                picture = ImageOps.exif_transpose(picture)
+                if picture.format in WITH_ROTATION:
+                    picture = ImageOps.exif_transpose(picture)
                 if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
                     picture = picture.convert("RGB")
                 array = np.asarray(picture)
@@ -76,9 +86,9 @@ class PictureReader(ImageReader):
     """
     Reader of PNG, JPEG, TIFF and BMP pictures for ``monai.transforms.LoadImage``.
 
-    ``monai.data.PILReader`` keeps 8 of the 16 bits of a colour picture, gives a palette's indices instead of its colours,
-    ignores the EXIF rotation and does not take TIFF. Like it, this reader swaps the first two axes, so that arrays are
-    (width, height[, channel]).
+    ``monai.data.PILReader`` keeps 8 of the 16 bits of a colour picture, gives a palette's indices instead of its
+    colours, ignores the EXIF rotation and does not take TIFF. Like it, this reader swaps the first two axes, so that
+    arrays are (width, height[, channel]).
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:

@@ -27,9 +27,9 @@ class Stage(NamedTuple):
 class DPSAU2Net(nn.Module):
     """
     DPSAU2-Net, after "Enhanced U2-Net with residual depthwise separable and split-attention blocks for precise medical
-    image segmentation", The Visual Computer, 2025: a U of eleven stages, each an :class:`RSDPU` block (itself a U), with
-    a split-attention block (:class:`SABlock`) wherever data passes from one resolution to the next, and six side outputs
-    that a 1x1 convolution fuses.
+    image segmentation", The Visual Computer, 2025: a U of eleven stages, each an :class:`RSDPU` block (itself a U),
+    with a split-attention block (:class:`SABlock`) wherever data passes from one resolution to the next, and six side
+    outputs that a 1x1 convolution fuses.
 
     In 2D with its defaults it is equal to the published network: its weights can be imported with
     :func:`dpsau2net_monai.weights.convert_weights`.
@@ -45,8 +45,8 @@ class DPSAU2Net(nn.Module):
 
     Returns (of ``forward``):
         Logits (batch, out_channels, spatial...) of the input's spatial size, which may be anything from 32 upward. With
-        ``deep_supervision``, in training mode, (batch, 7, out_channels, spatial...): the fused logits, then the six side
-        logits from the finest to the deepest stage, as ``monai.networks.nets.DynUNet`` stacks them.
+        ``deep_supervision``, in training mode, (batch, 7, out_channels, spatial...): the fused logits, then the six
+        side logits from the finest to the deepest stage, as ``monai.networks.nets.DynUNet`` stacks them.
 
     Example:
         >>> import torch
@@ -146,8 +146,8 @@ class DPSAU2Net(nn.Module):
 
 class DPSAU2NetLite(DPSAU2Net):
     """
-    DPSAU2-Net at a fraction of its cost: the same design with a narrower and shorter stage table, behind a strided stem, so
-    that the whole nested U works at half the image's resolution and its logits are enlarged at the end.
+    DPSAU2-Net at a fraction of its cost: the same design with a narrower and shorter stage table, behind a strided
+    stem, so that the whole nested U works at half the image's resolution and its logits are enlarged at the end.
 
     Args:
         as :class:`DPSAU2Net`; with ``deep_supervision`` there is one side output a resolution: (batch, 5, out_channels,
@@ -155,7 +155,8 @@ class DPSAU2NetLite(DPSAU2Net):
     """
 
     # Four resolutions, and a lowest stage that dilates by up to 4, so that every tap of every convolution sees data in
-    # training on crops of 128: a tap that only ever saw padding keeps its first random weight, and spoils larger images.
+    # training on crops of 128: a tap that only ever saw padding keeps its first random weight, and spoils larger
+    # images.
     ENCODER = (
         Stage(5, 12, 24),
         Stage(4, 16, 40),

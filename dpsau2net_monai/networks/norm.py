@@ -14,8 +14,8 @@ class SafeBatchNorm(nn.modules.batchnorm._BatchNorm):
     """
     Batch norm in any dimension that lets a single value per channel through.
 
-    In training mode ``torch.nn.BatchNorm`` refuses an input with one value per channel, as it has no variance. A batch of
-    one image gives just that to the pooled 1 x 1 vector of split attention, at any image size. There this class
+    In training mode ``torch.nn.BatchNorm`` refuses an input with one value per channel, as it has no variance. A batch
+    of one image gives just that to the pooled 1 x 1 vector of split attention, at any image size. There this class
     normalises with the running statistics and leaves them as they are, as evaluation mode does. On every other input it
     is ``torch.nn.BatchNorm``, number for number, with the same parameters and buffers.
 

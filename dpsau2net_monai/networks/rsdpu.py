@@ -23,8 +23,8 @@ class RSDPU(nn.Module):
     to it. The inner U is the RSU block of Qin et al., "U2-Net: Going deeper with nested U-structure for salient object
     detection", 2020, https://arxiv.org/abs/2005.09007.
 
-    With ``dilated`` the inner U neither pools nor resizes; its convolutions dilate by 1, 2, 4 ... 2^(height - 1) instead
-    (RSDPU-4F in the paper, at height 4).
+    With ``dilated`` the inner U neither pools nor resizes; its convolutions dilate by 1, 2, 4 ... 2^(height - 1)
+    instead (RSDPU-4F in the paper, at height 4).
 
     Args:
         spatial_dims: 2 or 3.

@@ -15,15 +15,15 @@ class SplitAttention(nn.Module):
     Split-attention convolution of radix 2 and cardinality 1, after Zhang et al., "ResNeSt: Split-Attention Networks",
     2020, https://arxiv.org/abs/2004.08955.
 
-    A grouped convolution gives two candidates for the output; the image's global average weighs them, channel by channel,
-    with a softmax over the two.
+    A grouped convolution gives two candidates for the output; the image's global average weighs them, channel by
+    channel, with a softmax over the two.
 
     Args:
         spatial_dims: 2 or 3.
         channels: number of input and of output channels, even.
         act: activation type and arguments.
-        norm: normalisation type and arguments. Instance norm is left out of the pooled vector: one value per channel and
-            image has nothing to normalise over.
+        norm: normalisation type and arguments. Instance norm is left out of the pooled vector: one value per channel
+            and image has nothing to normalise over.
     """
 
     def __init__(
@@ -35,7 +35,9 @@ class SplitAttention(nn.Module):
         self.pool = Pool["ADAPTIVEAVG", spatial_dims](1)
         self.reduce = Conv["CONV", spatial_dims](channels, hidden, kernel_size=1)
         norm_name = norm if isinstance(norm, str) else norm[0]
-        self.norm = nn.Identity() if norm_name.lower().startswith("instance") else get_norm_layer(norm, spatial_dims, hidden)
+        self.norm = (
+            nn.Identity() if norm_name.lower().startswith("instance") else get_norm_layer(norm, spatial_dims, hidden)
+        )
         self.act = get_act_layer(act)
         self.expand = Conv["CONV", spatial_dims](hidden, 2 * channels, kernel_size=1)
 

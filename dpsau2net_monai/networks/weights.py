@@ -30,8 +30,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     except Exception as error:  # of whatever kind the unpickler stumbles into
         if "Unsupported global" in str(error):
             raise InputError(
-                f"{path}: holds a pickled module, which is not opened as it could run any code; where it was made, save "
-                "its tensors alone: torch.save(network.state_dict(), 'weights.pt')"
+                f"{path}: holds a pickled module, which is not opened as it could run any code; where it was made, "
+                "save its tensors alone: torch.save(network.state_dict(), 'weights.pt')"
             ) from error
         raise InputError(f"{path}: is not a weights file (of torch.save), or is cut short") from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
@@ -54,8 +54,8 @@ def _first_mismatch(expected: Mapping[str, torch.Tensor], given: Mapping[str, to
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """
-    Load the weights at ``path`` into ``network``. ``monai.handlers.CheckpointLoader`` does as much, but tells of a wrong
-    file in a traceback, and of a wrong network in some thousand lines.
+    Load the weights at ``path`` into ``network``. ``monai.handlers.CheckpointLoader`` does as much, but tells of a
+    wrong file in a traceback, and of a wrong network in some thousand lines.
 
     Raises:
         InputError: as :func:`read_weights`, or the weights are of another network.

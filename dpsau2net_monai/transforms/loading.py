@@ -19,8 +19,8 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 class _Loadd(LoadImaged):
     """
-    ``monai.transforms.LoadImaged`` that reads pictures through :class:`PictureReader`, tells of an unreadable file in one
-    line, and drops a volume's single-slice axis where the network is 2D.
+    ``monai.transforms.LoadImaged`` that reads pictures through :class:`PictureReader`, tells of an unreadable file in
+    one line, and drops a volume's single-slice axis where the network is 2D.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int) -> None:

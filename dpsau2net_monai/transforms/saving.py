@@ -26,9 +26,9 @@ TRUTH, PREDICTION, BOTH = (230, 159, 0), (86, 180, 233), (255, 255, 255)
 
 class SaveMaskd(MapTransform):
     """
-    Write binary masks as uint8 files of their images' names, sizes and kinds: a PNG of 0 and 255 for a picture, a NIfTI of
-    0 and 1 with the image's affine for a NIfTI. ``monai.transforms.SaveImaged`` writes one kind, whatever the images are,
-    drops a NIfTI's single-slice axis, and leaves half a file when it is stopped.
+    Write binary masks as uint8 files of their images' names, sizes and kinds: a PNG of 0 and 255 for a picture, a NIfTI
+    of 0 and 1 with the image's affine for a NIfTI. ``monai.transforms.SaveImaged`` writes one kind, whatever the images
+    are, drops a NIfTI's single-slice axis, and leaves half a file when it is stopped.
 
     Args:
         keys: keys of the masks, each (1, spatial...) of 0 and 1, with the metadata of the image that it belongs to.
@@ -48,7 +48,9 @@ class SaveMaskd(MapTransform):
             with whole_file(self.output_dir / f"{name_of(path)}{'.nii.gz' if volume else '.png'}") as part:
                 if volume:
                     shape = [int(size) for size in meta[MetaKeys.SPATIAL_SHAPE]]
-                    nibabel.save(nibabel.Nifti1Image(mask.reshape(shape), np.asarray(meta[MetaKeys.ORIGINAL_AFFINE])), part)
+                    nibabel.save(
+                        nibabel.Nifti1Image(mask.reshape(shape), np.asarray(meta[MetaKeys.ORIGINAL_AFFINE])), part
+                    )
                 else:
                     Image.fromarray(mask.T * 255).save(part)  # from MONAI's (x, y) to (row, column)
         return dict(data)
@@ -86,8 +88,9 @@ def draw_contours(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray |
 
 class SaveOverlayd(MapTransform):
     """
-    Write a picture of each mask's contour over its image (see :func:`draw_contours`); of a volume, the slice of the last
-    axis with the most foreground. ``monai.visualize.blend_images`` colours areas, which hides the edge that matters.
+    Write a picture of each mask's contour over its image (see :func:`draw_contours`); of a volume, the slice of the
+    last axis with the most foreground. ``monai.visualize.blend_images`` colours areas, which hides the edge that
+    matters.
 
     Args:
         keys: keys of the predicted masks, each (1, spatial...) of 0 and 1.

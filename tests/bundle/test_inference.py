@@ -1,4 +1,5 @@
-"""Segmentation, with a network whose right answer is known: the foreground is what is brighter than the image's mean."""
+"""Segmentation, with a network whose right answer is known: the foreground is what is brighter than the image's
+mean."""
 
 from __future__ import annotations
 

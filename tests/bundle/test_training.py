@@ -6,12 +6,16 @@ import sys
 
 import pytest
 import torch
-from conftest import QUICK, bundle_run, config_files, succeeded
+from conftest import CONFIGS, QUICK, bundle_run, succeeded
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dpsau2net_monai.data import datalist
 from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, load_weights
+
+
+def parsed(*names) -> ConfigParser:
+    return ConfigParser(ConfigParser.load_config_files([CONFIGS / name for name in names]))
 
 
 def same_weights(first, second) -> bool:
@@ -58,7 +62,7 @@ def test_the_recorded_config_gives_the_same_weights_and_sets_the_former_run_asid
 
 def test_every_loss_is_configured():
     for loss in ("dice", "ce", "dicece"):
-        parser = ConfigParser(ConfigParser.load_config_files(config_files("train.yaml")))
+        parser = parsed("train.yaml")
         parser["loss"] = loss
         value = parser.get_parsed_content("loss_function")(torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
         expected = {"dice": 1 - 2 * 0.5 / 1.5, "ce": 0.6931, "dicece": 1 - 2 * 0.5 / 1.5 + 0.6931}
@@ -90,7 +94,7 @@ def test_volumes_train_too(tmp_path):
 
 def test_paper_protocol(dataset, tmp_path):
     """The published recipe, but for the network and the size of its images, which would take an hour here."""
-    parser = ConfigParser(ConfigParser.load_config_files(config_files("train.yaml", "paper.yaml")))
+    parser = parsed("train.yaml", "paper.yaml")
     assert isinstance(parser.get_parsed_content("network_def"), DPSAU2Net)
     assert parser["max_epochs"] == 200 and parser["batch_size"] == 16
     keys = {
@@ -164,7 +168,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(spoil, says, dataset, tmp
     shutil.copytree(dataset, folder)
     result = bundle_run(
         "training", "train.yaml",
-        **{**QUICK, "dataset_dir": folder, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log", **spoil(folder)},
+        **{**QUICK, "dataset_dir": folder, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log"},
+        **spoil(folder),
     )  # fmt: skip
     assert result.returncode != 0
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and says in result.stderr

@@ -75,9 +75,7 @@ def test_onnx_export(example, tmp_path):
 
 def test_metadata_names_the_installed_versions():
     metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    pinned = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    )
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert metadata["monai_version"] == pinned["monai"] and metadata["pytorch_version"] == pinned["torch"]
     for package, version in metadata["required_packages_version"].items():
         assert pinned[package] == version, package

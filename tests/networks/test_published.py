@@ -22,8 +22,8 @@ def published_weights(facts: dict) -> dict[str, torch.Tensor]:
     """
     Weights under the published names, by the rule that the stored numbers were made with.
 
-    In training mode tiny batches amplify rounding some 10^7 times, so its last bit counts: the division by the square root
-    of the fan-in is a multiplication by its reciprocal in float32.
+    In training mode tiny batches amplify rounding some 10^7 times, so its last bit counts: the division by the square
+    root of the fan-in is a multiplication by its reciprocal in float32.
     """
     rng = np.random.RandomState(facts["seed"])
     weights = {}

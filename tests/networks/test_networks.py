@@ -1,0 +1,255 @@
+"""Every network through every promise: sizes, options, training, copies, and the ways to make a graph of it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import monai.networks.nets
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+from torch.export import Dim
+
+import dpsau2net_monai
+from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, SABlock, SafeBatchNorm, SplitAttention
+
+NETWORKS = (DPSAU2Net, DPSAU2NetLite)
+every_network = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def build(kind: type[DPSAU2Net], *args, **kwargs) -> DPSAU2Net:
+    """
+    Build a network whose weights carry the signal to its far end. In a fresh one it fades on the way, so much that no
+    comparison of its outputs would notice a fault in the deeper stages.
+    """
+    torch.manual_seed(0)
+    network = kind(*args, **kwargs)
+    for parameter in network.parameters():
+        if parameter.dim() > 2:
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    return network
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def assert_agree(result: torch.Tensor, expected: torch.Tensor) -> None:
+    assert torch.isfinite(expected).all()
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-4 * expected.std().item())
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    """A network from 3 channels to 1 in 2D; each test chooses its mode."""
+    return build(request.param, 2, 3, 1)
+
+
+only_lite = pytest.mark.parametrize("network", [DPSAU2NetLite], indirect=True)  # where the full one takes minutes
+
+
+@pytest.mark.parametrize(
+    "kind, size",
+    [
+        (DPSAU2Net, (32, 32)),
+        (DPSAU2Net, (33, 47)),
+        (DPSAU2Net, (32, 32, 32)),
+        (DPSAU2NetLite, (32, 32)),
+        (DPSAU2NetLite, (33, 47)),
+        (DPSAU2NetLite, (97, 113)),
+        (DPSAU2NetLite, (32, 32, 32)),
+        (DPSAU2NetLite, (33, 34, 36)),
+    ],
+)
+def test_output_has_the_size_of_the_input(kind, size):
+    network = kind(len(size), 2, 4).eval()
+    with torch.inference_mode():
+        assert network(images(1, 2, *size)).shape == (1, 4, *size)
+
+
+@pytest.mark.parametrize("spatial_dims", [1, 4])
+@every_network
+def test_other_dimensions_are_refused(kind, spatial_dims):
+    with pytest.raises(ValueError, match="spatial_dims"):
+        kind(spatial_dims, 1, 1)
+
+
+def test_number_of_parameters(network):
+    number = sum(parameter.numel() for parameter in network.parameters())
+    if isinstance(network, DPSAU2NetLite):
+        assert number <= 1_000_000
+    else:
+        assert number == 60_697_357  # of the published network, less what takes no part in its forward pass
+
+
+@pytest.mark.parametrize(
+    "options, present, absent",
+    [
+        ({"act": "leakyrelu"}, nn.LeakyReLU, nn.ReLU),
+        ({"norm": "instance"}, nn.InstanceNorm2d, SafeBatchNorm),
+        ({"norm": ("group", {"num_groups": 4})}, nn.GroupNorm, SafeBatchNorm),
+    ],
+    ids=["leakyrelu", "instance", "group"],
+)
+@every_network
+def test_act_and_norm(kind, options, present, absent):
+    network = kind(2, 1, 1, **options)
+    types = [type(module) for module in network.modules()]
+    assert present in types and absent not in types
+    assert torch.isfinite(network(images(1, 1, 64, 64))).all()
+
+
+@every_network
+def test_dropout_in_training_only(kind):
+    network = build(kind, 2, 1, 1, dropout=0.2)
+    dropouts = [module for module in network.modules() if isinstance(module, nn.Dropout2d)]
+    assert len(dropouts) == len(kind.ENCODER) + len(kind.DECODER)
+    assert {module.p for module in dropouts} == {0.2}
+    image = images(2, 1, 64, 64)
+    with torch.no_grad():
+        assert not torch.equal(network(image), network(image))
+        network.eval()
+        assert torch.equal(network(image), network(image))
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_training_on_one_image(network, size):
+    network.train().zero_grad()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network(images(1, 3, size, size)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+    pooled = [name for name, module in network.named_modules() if isinstance(module, SplitAttention)]
+    assert len(pooled) == sum(isinstance(module, SABlock) for module in network.modules()) > 0
+    for name, buffer in network.named_buffers():
+        assert torch.isfinite(buffer).all(), name
+        if any(name.startswith(f"{attention}.norm.") for attention in pooled):
+            assert torch.equal(buffer, before[name]), name
+        elif name.startswith("encoder.0.stem."):
+            assert not torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"track_running_stats": False}, {"affine": False}])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 4, 5), (2, 3, 1, 1)])
+def test_safe_batch_norm_is_batch_norm(shape, options):
+    ours, theirs = SafeBatchNorm(3, **options), nn.BatchNorm2d(3, **options)
+    for _ in range(2):
+        assert torch.equal(ours(images(*shape)), theirs(images(*shape)))
+    ours.eval(), theirs.eval()
+    assert torch.equal(ours(images(*shape)), theirs(images(*shape)))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+
+
+def test_safe_batch_norm_takes_a_single_value_as_in_evaluation():
+    norm = SafeBatchNorm(3)
+    norm(images(2, 3, 4, 5))
+    before = copy.deepcopy(norm.state_dict())
+    value = images(1, 3, 1, 1)
+    in_training = norm(value)
+    assert torch.equal(in_training, norm.eval()(value))
+    for name, buffer in before.items():
+        assert torch.equal(norm.state_dict()[name], buffer), name
+
+
+@every_network
+def test_deep_supervision(kind):
+    network = build(kind, 2, 3, 2, deep_supervision=True)
+    number = 1 + len(kind.DECODER) + 1  # the fused logits, those of the decoder's stages and of the deepest one
+    image = images(2, 3, 64, 64)
+    with torch.no_grad():
+        stacked = network(image)
+        assert stacked.shape == (2, number, 2, 64, 64)
+        assert network.eval()(image).shape == (2, 2, 64, 64)
+        network.train().deep_supervision = False
+        assert torch.equal(stacked[:, 0], network(image))
+    for i in range(number):
+        assert not any(torch.equal(stacked[:, i], stacked[:, j]) for j in range(i))
+
+
+def through_state_dict(network: DPSAU2Net) -> DPSAU2Net:
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    restored = type(network)(2, 3, 1).eval()
+    restored.load_state_dict(torch.load(file, weights_only=True))
+    return restored
+
+
+def through_pickle(network: DPSAU2Net) -> DPSAU2Net:
+    return pickle.loads(pickle.dumps(network))
+
+
+@pytest.mark.parametrize("copied", [through_state_dict, through_pickle, copy.deepcopy])
+def test_copies_are_equal(network, copied):
+    network.eval()
+    image = images(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(copied(network)(image), network(image))
+
+
+def test_script(network):
+    network.eval()
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(network), file)
+    file.seek(0)
+    scripted = torch.jit.load(file)
+    # unoptimised, as optimising takes ten times as long as all else here
+    with torch.inference_mode(), torch.jit.optimized_execution(False):
+        for image in (images(2, 3, 64, 64), images(1, 3, 33, 47)):
+            assert_agree(scripted(image), network(image))
+
+
+@pytest.fixture(scope="module")
+def exported(network):
+    network.eval()
+    free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    with torch.no_grad():
+        return torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
+
+
+@only_lite
+def test_export(network, exported):
+    program = exported.module()
+    with torch.inference_mode():
+        for image in (images(1, 3, 64, 64), images(3, 3, 33, 47)):
+            assert_agree(program(image), network(image))
+
+
+@only_lite
+def test_onnx(network, exported, tmp_path):
+    torch.onnx.export(exported, f=tmp_path / "network.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    (name,) = (given.name for given in session.get_inputs())
+    with torch.inference_mode():
+        for image in (images(1, 3, 64, 64), images(3, 3, 33, 47)):
+            (result,) = session.run(None, {name: image.numpy()})
+            assert result.dtype == np.float32
+            assert_agree(torch.from_numpy(result), network(image))
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@only_lite
+def test_compile_makes_one_graph(network, training):
+    network.train(training)
+    torch.compiler.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="eager")  # traced by Dynamo, without the slow inductor
+    image = images(2, 3, 64, 64)
+    with torch.set_grad_enabled(training):
+        assert_agree(compiled(image), network(image))
+
+
+@every_network
+def test_monai_finds_the_network_by_its_name(kind):
+    name = kind.__name__
+    assert getattr(monai.networks.nets, name) is kind is getattr(dpsau2net_monai, name)
+    config = {"_target_": f"monai.networks.nets.{name}", "spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    parser = ConfigParser({"network_def": config})
+    assert type(parser.get_parsed_content("network_def")) is kind
