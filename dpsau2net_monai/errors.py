@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 
-__all__ = ["InputError", "one_line_errors", "root_input_error"]
+__all__ = ["InputError", "one_line", "one_line_errors", "root_input_error"]
+
+
+def one_line(text: str) -> str:
+    """``text`` with what breaks a line or cannot be printed, as a file's name may hold it, shown escaped."""
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
 class InputError(ValueError):
     """Something given by the user cannot be used; the message is one line that names it and says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def root_input_error(error: BaseException | None) -> InputError | None:

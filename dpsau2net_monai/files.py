@@ -19,7 +19,8 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    # the end of the name alone: the whole may be as long as the file system allows
+    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")
     try:
         yield part
         os.replace(part, path)

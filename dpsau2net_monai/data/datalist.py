@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import nibabel
 from monai.data import load_decathlon_datalist, partition_dataset
 
 from ..errors import InputError
 from ..files import whole_file
-from .picture_reader import PICTURE_SUFFIXES, picture_size
+from .inspection import Pair, Problem, inspect_headers, inspect_pairs
+from .picture_reader import PICTURE_SUFFIXES
 
 __all__ = ["datalist", "find_images", "find_pairs", "name_of", "read_split", "split", "write_split"]
 
@@ -20,7 +23,21 @@ SUFFIXES = (*PICTURE_SUFFIXES, ".nii", ".nii.gz")
 FOLDS = 5
 
 PathLike = str | os.PathLike
-Pair = dict[str, str]
+
+
+class Candidate(NamedTuple):
+    """An image with its mask, none of which was opened yet."""
+
+    name: str  # by which the split is drawn
+    pair: Pair  # without "label" where there is no mask
+    problem: Problem | None = None  # what is wrong already
+
+
+class Listing(NamedTuple):
+    """What a dataset lists, before it is split."""
+
+    sections: dict[str, list[Candidate]]  # "train", "validation", "test"; a folder has all under "train"
+    strays: list[Problem]  # masks without an image
 
 
 def name_of(path: PathLike) -> str:
@@ -29,17 +46,24 @@ def name_of(path: PathLike) -> str:
     return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
 
 
-def _files_by_name(folder: Path) -> dict[str, Path]:
-    """The images in ``folder`` by :func:`name_of`, sorted, whatever order the file system lists."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.name.lower().endswith(SUFFIXES) or path.name.startswith(".") or not path.is_file():
-            continue
-        name = name_of(path)
-        if name in files:
-            raise InputError(f"{path}: has the same name as {files[name].name}; remove or rename one of them")
-        files[name] = path
+def _files_by_name(folder: Path) -> dict[str, list[Path]]:
+    """
+    The images in ``folder`` by :func:`name_of`, sorted, whatever order the file system lists. A folder or a broken link
+    that is called like an image is listed too, so that it is named where it cannot be read instead of being left out.
+    """
+    files: dict[str, list[Path]] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
+                files.setdefault(name_of(path), []).append(path)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
     return dict(sorted(files.items()))
+
+
+def _same_name(paths: Sequence[Path]) -> Problem:
+    text = f"{paths[1]}: has the same name as {paths[0].name}; remove or rename one of them"
+    return Problem(str(paths[1]), "same name", text, True)
 
 
 def find_images(source: PathLike | Sequence[PathLike]) -> list[Pair]:
@@ -75,30 +99,112 @@ def find_images(source: PathLike | Sequence[PathLike]) -> list[Pair]:
     files = _files_by_name(path)
     if not files:
         raise InputError(f"{path}: has no images ({', '.join(SUFFIXES)})")
-    return [{"image": str(file)} for file in files.values()]
+    for same in files.values():
+        if len(same) > 1:
+            raise InputError(_same_name(same).message)
+    return [{"image": str(file)} for (file,) in files.values()]
 
 
-def _size(path: PathLike) -> tuple[int, ...]:
-    """The image's spatial size, read from its header alone: (width, height), or (x, y, z) of a volume."""
-    try:
-        if str(path).lower().endswith((".nii", ".nii.gz")):
-            shape = nibabel.load(path).shape
-            return shape[:2] if len(shape) > 2 and shape[2] == 1 else shape[:3]
-        return picture_size(path)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as an image ({str(error).splitlines()[0]})") from error
+def _list_folder(root: Path) -> Listing:
+    if not root.is_dir():
+        raise InputError(f"{root}: {'is no folder; unpack it first' if root.exists() else 'no such dataset folder'}")
+    for folder in ("images", "masks"):
+        if not (root / folder).is_dir():
+            raise InputError(f"{root}: has no folder '{folder}'; a dataset is images/NAME.EXT and masks/NAME.EXT")
+    images, masks = (_files_by_name(root / folder) for folder in ("images", "masks"))
+    if not images:
+        raise InputError(f"{root / 'images'}: has no images ({', '.join(SUFFIXES)})")
+
+    candidates = []
+    for name, files in images.items():
+        labels, problem = masks.get(name, []), None
+        if len(files) > 1 or len(labels) > 1:
+            problem = _same_name(files if len(files) > 1 else labels)
+        elif not labels:
+            text = f"{files[0]}: has no mask {root / 'masks' / name}.*; add it or take the image out"
+            problem = Problem(str(files[0]), "no mask", text, True)
+        pair = {key: str(paths[0]) for key, paths in (("image", files), ("label", labels)) if paths}
+        candidates.append(Candidate(name, pair, problem))
+    strays = [
+        Problem(str(path), "no image", f"{path}: has no image {root / 'images' / name}.*; it is left out", False)
+        for name, files in masks.items()
+        if name not in images
+        for path in files
+    ]
+    return Listing({"train": candidates, "validation": [], "test": []}, strays)
 
 
-def _check_pairs(pairs: Sequence[Pair]) -> None:
-    """Refuse pairs of which a file is not there or cannot be opened, or whose sizes differ."""
-    for pair in pairs:
-        for path in pair.values():
-            if not Path(path).is_file():
-                raise InputError(f"{path}: no such file")
-        image, mask = _size(pair["image"]), _size(pair["label"])
-        if image != mask:
-            sizes = [" x ".join(map(str, size)) for size in (mask, image)]
-            raise InputError(f"{pair['label']}: the mask is {sizes[0]}, its image {sizes[1]}; make them one size")
+def _list_json(path: Path) -> Listing:
+    def section(key: str) -> list[Candidate]:
+        try:
+            items = load_decathlon_datalist(path, is_segmentation=True, data_list_key=key, base_dir=path.parent)
+        except IndexError:  # an empty list
+            return []
+        except ValueError as error:
+            if "not specified" in str(error):
+                return []
+            raise InputError(f"{path}: is no datalist in JSON ({error})") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: an entry of '{key}' has no image or no label") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        pairs = [{key: str(item[key]) for key in ("image", "label") if key in item} for item in items]
+        return [Candidate(pair["image"], pair) for pair in pairs]
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such datalist")
+    sections = {key: section(key) for key in ("training", "validation", "test")}
+    for key, candidates in sections.items():
+        if not all("label" in candidate.pair for candidate in candidates):
+            if key != "test":
+                raise InputError(f"{path}: an entry of '{key}' has no label")
+            sections[key] = []  # Decathlon's own test images come without labels
+    if not sections["training"]:
+        raise InputError(f"{path}: lists nothing under 'training'")
+    return Listing({"train": sections["training"], "validation": sections["validation"], "test": sections["test"]}, [])
+
+
+def list_candidates(dataset_dir: PathLike) -> Listing:
+    """
+    List a dataset, a folder or a datalist in JSON (see :func:`datalist`), without opening an image.
+
+    Raises:
+        InputError: it is not there, is empty, or is no dataset at all.
+    """
+    path = Path(dataset_dir)
+    return _list_json(path) if path.suffix.lower() == ".json" else _list_folder(path)
+
+
+def usable(
+    parts: Mapping[str, Sequence[Candidate]], dataset_dir: PathLike, skip_bad: bool = False
+) -> dict[str, list[Pair]]:
+    """
+    The pairs of each part, after a look at the files' headers; with ``skip_bad`` all of each file is read, and the
+    pairs that cannot be used are left out and logged as warnings.
+
+    Raises:
+        InputError: a pair cannot be used; with ``skip_bad``: none of a part can.
+    """
+    candidates = [candidate for part in parts.values() for candidate in part]
+    pairs = [candidate.pair for candidate in candidates if candidate.problem is None]
+    found = (finding.problems for finding in inspect_pairs(pairs)) if skip_bad else map(inspect_headers, pairs)
+    errors = [
+        [candidate.problem] if candidate.problem else [problem for problem in next(found) if problem.error]
+        for candidate in candidates
+    ]
+    by_name = sorted(zip(candidates, errors), key=lambda item: item[0].name)
+    bad = [problem.message for _, problems in by_name for problem in problems]
+    if bad and not skip_bad:
+        command = f"python -m dpsau2net_monai check {shlex.quote(str(dataset_dir))}"
+        raise InputError(bad[0] + (f" (and {len(bad) - 1} more: {command} lists them)" if len(bad) > 1 else ""))
+    for message in bad:
+        logging.getLogger("dpsau2net_monai").warning(f"skipped: {message}")
+    of_candidate = iter(errors)
+    good = {name: [candidate.pair for candidate in part if not next(of_candidate)] for name, part in parts.items()}
+    for name, part in good.items():
+        if parts[name] and not part:
+            raise InputError(f"{dataset_dir}: no pair of the part '{name}' can be used; the first: {bad[0]}")
+    return good
 
 
 def find_pairs(dataset_dir: PathLike) -> list[Pair]:
@@ -111,24 +217,7 @@ def find_pairs(dataset_dir: PathLike) -> list[Pair]:
     Raises:
         InputError: a folder is not there or empty, an image has no mask, or a mask is of another size than its image.
     """
-    root = Path(dataset_dir)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such dataset folder")
-    for folder in ("images", "masks"):
-        if not (root / folder).is_dir():
-            raise InputError(f"{root}: has no folder '{folder}'; a dataset is images/NAME.EXT and masks/NAME.EXT")
-    images, masks = (_files_by_name(root / folder) for folder in ("images", "masks"))
-    if not images:
-        raise InputError(f"{root / 'images'}: has no images ({', '.join(SUFFIXES)})")
-    lone = [name for name in images if name not in masks]
-    if lone:
-        more = f" (and {len(lone) - 1} more)" if len(lone) > 1 else ""
-        raise InputError(
-            f"{images[lone[0]]}: has no mask {root / 'masks' / lone[0]}.*{more}; add it or take the image out"
-        )
-    pairs = [{"image": str(image), "label": str(masks[name])} for name, image in images.items()]
-    _check_pairs(pairs)
-    return pairs
+    return usable({"all": _list_folder(Path(dataset_dir)).sections["train"]}, dataset_dir)["all"]
 
 
 def split(names: Iterable[str], size: float = 0.9, seed: int = 42) -> dict[str, str]:
@@ -157,7 +246,7 @@ def split(names: Iterable[str], size: float = 0.9, seed: int = 42) -> dict[str, 
 
 def write_split(path: PathLike, categories: Mapping[str, str]) -> None:
     """Write a split to a CSV of the columns ``image_id`` and ``category``, whole or not at all."""
-    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["image_id", "category"])
         writer.writerows(categories.items())
@@ -173,9 +262,9 @@ def read_split(path: PathLike) -> dict[str, str]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such CSV file")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = [(row["image_id"], row["category"]) for row in csv.DictReader(file)]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (KeyError, csv.Error) as error:
         raise InputError(f"{path}: is no table of the columns image_id and category") from error
     categories = {name_of(name) if name.lower().endswith(SUFFIXES) else name: category for name, category in rows}
     for name, category in categories.items():
@@ -184,50 +273,48 @@ def read_split(path: PathLike) -> dict[str, str]:
     return categories
 
 
-def _by_folder(dataset_dir: PathLike, csvfile: PathLike | None, size: float, seed: int) -> dict[str, list[Pair]]:
-    pairs = {name_of(pair["image"]): pair for pair in find_pairs(dataset_dir)}
-    categories = split(pairs, size, seed) if csvfile is None else read_split(csvfile)
-    unknown = next((name for name in categories if name not in pairs), None)
-    if unknown is not None:
-        raise InputError(f"{csvfile}: '{unknown}' is no image of {dataset_dir}")
-    # the order of the pairs, not of the file's rows: the same split written in another order trains the same
-    return {part: [pair for name, pair in pairs.items() if categories.get(name) == part] for part in ("train", "test")}
+def divide(
+    listing: Listing, dataset_dir: PathLike, csvfile: PathLike | None = None, size: float = 0.9, seed: int = 42
+) -> dict[str, list[Candidate]]:
+    """
+    Part a listing into ``train``, ``validation`` and ``test``; the arguments are those of :func:`datalist`. What is
+    wrong with a pair has no part in it, so that the others stay where they are whether it is mended or left out.
 
-
-def _by_json(path: Path, size: float, seed: int) -> dict[str, list[Pair]]:
-    def section(key: str) -> list[Pair]:
-        try:
-            items = load_decathlon_datalist(path, is_segmentation=True, data_list_key=key, base_dir=path.parent)
-        except ValueError as error:
-            if "not specified" in str(error):
-                return []
-            raise InputError(f"{path}: is no datalist in JSON ({error})") from error
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path}: an entry of '{key}' has no image or no label") from error
-        return [{key: str(item[key]) for key in ("image", "label") if key in item} for item in items]
-
-    parts = {"train": section("training"), "validation": section("validation"), "test": section("test")}
-    for name, part in parts.items():
-        if not all("label" in pair for pair in part):
-            if name != "test":
-                raise InputError(f"{path}: an entry of '{name}' has no label")
-            parts[name] = []  # Decathlon's own test images come without labels
-    if not parts["train"]:
-        raise InputError(f"{path}: lists nothing under 'training'")
+    Raises:
+        InputError: the split cannot be read, does not fit the images, or leaves too few to train on.
+    """
+    parts = dict(listing.sections)
+    # in the order of the names, not of the file's rows: the same split written in another order trains the same
+    by_name = {candidate.name: candidate for candidate in sorted(parts["train"], key=lambda candidate: candidate.name)}
     if not parts["test"]:
-        by_image = {pair["image"]: pair for pair in parts["train"]}
-        categories = split(by_image, size, seed)
-        parts.update({p: [by_image[i] for i, c in categories.items() if c == p] for p in ("train", "test")})
-    for part in parts.values():
-        _check_pairs(part)
+        if csvfile is None or Path(dataset_dir).suffix.lower() == ".json":
+            try:
+                categories = split(by_name, size, seed)
+            except InputError as error:
+                raise InputError(f"{dataset_dir}: {error}") from error
+        else:
+            categories = read_split(csvfile)
+            unknown = next((name for name in categories if name not in by_name), None)
+            if unknown is not None:
+                raise InputError(f"{csvfile}: '{unknown}' is no image of {dataset_dir}")
+        parts.update({part: [by_name[n] for n in by_name if categories.get(n) == part] for part in ("train", "test")})
+    if not parts["validation"] and len(parts["train"]) < FOLDS:
+        raise InputError(
+            f"{dataset_dir}: {len(parts['train'])} images to train on; there must be at least {FOLDS}, one a fold"
+        )
     return parts
 
 
 def datalist(
-    dataset_dir: PathLike, csvfile: PathLike | None = None, size: float = 0.9, seed: int = 42, fold: int = 0
+    dataset_dir: PathLike,
+    csvfile: PathLike | None = None,
+    size: float = 0.9,
+    seed: int = 42,
+    fold: int = 0,
+    skip_bad: bool = False,
 ) -> dict[str, list[Pair]]:
     """
-    The images and masks of a dataset, in three parts.
+    The images and masks of a dataset, in three parts, after a look at all files' headers.
 
     Args:
         dataset_dir: a folder with ``images/`` and ``masks/`` (see :func:`find_pairs`), or a MONAI or Decathlon
@@ -238,6 +325,7 @@ def datalist(
         size: share of the images that train.
         seed: of the split, and of the five folds of the training part.
         fold: which of the folds validates, 0 to 4.
+        skip_bad: read all of each file, leave out the pairs that cannot be used and log a warning for each.
 
     Returns:
         Lists of ``{"image": path, "label": path}`` under ``training``, ``validation`` and ``test``.
@@ -247,18 +335,10 @@ def datalist(
     """
     if not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, not {fold}")
-    path = Path(dataset_dir)
-    if path.suffix.lower() == ".json":
-        if not path.is_file():
-            raise InputError(f"{path}: no such datalist")
-        parts = _by_json(path, size, seed)
-    else:
-        parts = _by_folder(path, csvfile, size, seed)
-    training, validation = parts["train"], parts.get("validation", [])
+    parts = divide(list_candidates(dataset_dir), dataset_dir, csvfile, size, seed)
+    training, validation = parts["train"], parts["validation"]
     if not validation:
-        if len(training) < FOLDS:
-            raise InputError(f"{path}: {len(training)} images to train on; there must be at least {FOLDS}, one a fold")
         folds = partition_dataset(training, num_partitions=FOLDS, shuffle=True, seed=seed)
         validation = folds.pop(fold)
-        training = [pair for part in folds for pair in part]
-    return {"training": training, "validation": validation, "test": parts["test"]}
+        training = [candidate for part in folds for candidate in part]
+    return usable({"training": training, "validation": validation, "test": parts["test"]}, dataset_dir, skip_bad)

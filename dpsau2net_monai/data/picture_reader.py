@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -15,19 +15,63 @@ from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
 
 from ..errors import InputError
+from .reading import reading
 
-__all__ = ["PICTURE_SUFFIXES", "PictureReader", "picture_size", "read_picture"]
+__all__ = ["PICTURE_SUFFIXES", "PictureHeader", "PictureReader", "read_picture", "read_picture_header"]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # formats whose EXIF rotation viewers apply
 
 
-def picture_size(path: PathLike) -> tuple[int, int]:
-    """The width and height that :func:`read_picture` would give, from the file's header alone."""
-    with Image.open(path) as picture:
-        width, height = picture.size
-        quarter_turn = picture.format in WITH_ROTATION and picture.getexif().get(274, 1) >= 5
-        return (height, width) if quarter_turn else (width, height)
+class PictureHeader(NamedTuple):
+    """What a picture's file says of it before its pixels."""
+
+    stored: tuple[int, int]  # width and height in the file
+    turn: int  # EXIF's number for how :func:`read_picture` turns it; 1: not
+    depth: str  # "8", "16", "32 float" ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as :func:`read_picture` gives them."""
+        return self.stored[::-1] if self.turn >= 5 else self.stored
+
+
+def read_picture_header(path: PathLike) -> PictureHeader:
+    """
+    Read a picture's header alone.
+
+    Raises:
+        InputError: the file is no picture, or holds several.
+    """
+    with reading(path, "a picture"), Image.open(path) as picture:
+        _refuse_several(picture, path)
+        # of a TIFF, Pillow's own size is turned already, in some of its versions
+        stored = (picture.tag_v2[256], picture.tag_v2[257]) if picture.format == "TIFF" else picture.size
+        return PictureHeader(stored, _turn(picture), _depth(picture, path))
+
+
+def _turn(picture: Image.Image) -> int:
+    turn = picture.getexif().get(274, 1) if picture.format in WITH_ROTATION else 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _refuse_several(picture: Image.Image, path: PathLike) -> None:
+    if getattr(picture, "n_frames", 1) > 1:
+        raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one that is meant to a file")
+
+
+def _depth(picture: Image.Image, path: PathLike) -> str:
+    if picture.format == "PNG":
+        return str(_png_depth(path))
+    if picture.format == "TIFF":
+        depth = str(picture.tag_v2.get(258, (1,))[0])
+        return f"{depth} float" if picture.tag_v2.get(339, (1,))[0] == 3 else depth
+    return "1" if picture.mode == "1" else "8"
+
+
+def _png_depth(path: PathLike) -> int:
+    with open(path, "rb") as file:
+        return file.read(25)[24]  # in the header that every PNG begins with
 
 
 def read_picture(path: PathLike) -> np.ndarray:
@@ -39,27 +83,26 @@ def read_picture(path: PathLike) -> np.ndarray:
         they lie in 0..1 whatever the bit depth; floating-point pictures are left as they are.
 
     Raises:
-        InputError: the file is no picture, is cut short, or holds several.
+        InputError: the file is no picture, is cut short, holds several, or integers that 16 bits do not hold.
     """
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one that is meant to a file")
-            array = _colours_of_16_bits(picture, path)
-            if array is None:
-                if picture.format in WITH_ROTATION:
-                    picture = ImageOps.exif_transpose(picture)
-                if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-                    picture = picture.convert("RGB")
-                array = np.asarray(picture)
-    except InputError:
-        raise
-    except Exception as error:  # of Pillow, tifffile or imagecodecs, each with its own kinds
-        raise InputError(f"{path}: cannot be read as a picture ({str(error).splitlines()[0]})") from error
+    with reading(path, "a picture"), Image.open(path) as picture:
+        _refuse_several(picture, path)
+        array = _colours_of_16_bits(picture, path)
+        if array is None:
+            if picture.format in WITH_ROTATION:
+                picture = ImageOps.exif_transpose(picture)
+            if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+                # by way of RGBA, as Pillow warns of a palette's transparency that it drops
+                picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+            array = np.asarray(picture)
 
     if array.ndim == 3:
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # without alpha
     if array.dtype == np.int32:  # how Pillow gives 16 bits in some formats
+        if array.min() < 0 or array.max() > 65535:
+            raise InputError(
+                f"{path}: holds integers from {array.min()} to {array.max()}; save it with 8 or 16 bits, or as floats"
+            )
         array = array.astype(np.uint16)
     if array.dtype == bool or np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32)
@@ -72,14 +115,25 @@ def _colours_of_16_bits(picture: Image.Image, path: PathLike) -> np.ndarray | No
         if picture.mode in ("L", "I;16", "I;16B", "I"):
             return None
         array = tifffile.imread(path)
-        planar = picture.tag_v2.get(284, 1) == 2
-        return np.moveaxis(array, 0, -1) if planar else array
+        if picture.tag_v2.get(284, 1) == 2:  # one plane after the other
+            array = np.moveaxis(array, 0, -1)
+        return _turned(array, _turn(picture))
     if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
-        with open(path, "rb") as file:
-            data = file.read()
-        if data[24] == 16:  # the bit depth, in the header that every PNG begins with
-            return imagecodecs.png_decode(data)
+        if _png_depth(path) == 16:
+            with open(path, "rb") as file:
+                return imagecodecs.png_decode(file.read())
     return None
+
+
+def _turned(array: np.ndarray, turn: int) -> np.ndarray:
+    """``PIL.ImageOps.exif_transpose`` for arrays."""
+    if turn >= 5:
+        array = array.swapaxes(0, 1)
+    if turn in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if turn in (3, 4, 7, 8):
+        array = array[::-1]
+    return array
 
 
 class PictureReader(ImageReader):

@@ -9,6 +9,7 @@ from monai.config import KeysCollection
 from monai.transforms import LoadImage, LoadImaged
 
 from ..data.picture_reader import PictureReader
+from ..data.reading import foreground, reading, require_finite
 from ..errors import InputError
 
 __all__ = ["LoadMaskd", "LoadPictured"]
@@ -20,7 +21,8 @@ LUMINANCE = (0.299, 0.587, 0.114)
 class _Loadd(LoadImaged):
     """
     ``monai.transforms.LoadImaged`` that reads pictures through :class:`PictureReader`, tells of an unreadable file in
-    one line, and drops a volume's single-slice axis where the network is 2D.
+    one line, and drops a volume's single-slice axis where the network is 2D. The path stays under ``KEY_path``, so that
+    an image can be named later on, also where its metadata is dropped for speed.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int) -> None:
@@ -37,18 +39,16 @@ class _Loadd(LoadImaged):
         result = dict(data)
         for key in self.key_iterator(result):
             path = result[key]
-            try:
+            with reading(path):
                 image = self._loader(path, reader)
-            except InputError:
-                raise
-            except Exception as error:  # of nibabel, with its own kinds
-                raise InputError(f"{path}: cannot be read as an image ({str(error).splitlines()[0]})") from error
+            require_finite(image.numpy(), path)
             while image.ndim > self.spatial_dims + 1 and image.shape[-1] == 1:
                 image = image.squeeze(-1)
-            if image.ndim != self.spatial_dims + 1:
+            if image.ndim != self.spatial_dims + 1 or 0 in image.shape:
                 size = " x ".join(map(str, image.shape[1:]))
                 raise InputError(f"{path}: is an image of {size}, but the network takes {self.spatial_dims}D images")
             result[key] = self.convert(image, path)
+            result[f"{key}_path"] = str(path)
         return result
 
 
@@ -64,7 +64,7 @@ class LoadPictured(_Loadd):
         spatial_dims: 2 or 3.
 
     Raises:
-        InputError: a file cannot be read, or has other dimensions or channels than the network.
+        InputError: a file cannot be read, holds NaN, or has other dimensions or channels than the network.
     """
 
     def __init__(self, keys: KeysCollection, channels: int, spatial_dims: int = 2) -> None:
@@ -90,20 +90,18 @@ class LoadMaskd(_Loadd):
     Load masks as one channel of 0 and 1, from 0/1, 0/255, bool, a number an object, one channel or three equal ones.
 
     Every value over 0 is foreground; but in a mask that uses its type's whole range, 0 to 255 or 65535, half of it is
-    the threshold, as smoothed edges and JPEG leave values in between.
+    the threshold (see :func:`dpsau2net_monai.data.reading.foreground`).
 
     Args:
         keys: keys of the paths to load.
         spatial_dims: 2 or 3.
 
     Raises:
-        InputError: a file cannot be read, or has other dimensions than the network.
+        InputError: a file cannot be read, holds NaN, or has other dimensions than the network.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int = 2) -> None:
         super().__init__(keys, spatial_dims)
 
     def convert(self, image: torch.Tensor, path: str) -> torch.Tensor:
-        mask = image.amax(0, keepdim=True)
-        # a picture arrives divided by its type's largest value, a volume as it is
-        return (mask > (0.5 if mask.max() == 1 else 0)).to(image.dtype)
+        return foreground(image.amax(0, keepdim=True)).to(image.dtype)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -18,10 +20,27 @@ from skimage.segmentation import find_boundaries
 from ..data.datalist import name_of
 from ..files import whole_file
 
-__all__ = ["SaveMaskd", "SaveOverlayd", "draw_contours"]
+__all__ = ["SaveMaskd", "SaveOverlayd", "draw_contours", "mask_path", "without_masks"]
 
 # told apart by people of every colour vision (Okabe and Ito's palette)
 TRUTH, PREDICTION, BOTH = (230, 159, 0), (86, 180, 233), (255, 255, 255)
+
+
+def mask_path(output_dir: str | os.PathLike, image: str | os.PathLike) -> Path:
+    """Where the mask of ``image`` is written: ``NAME.nii.gz`` for a NIfTI, ``NAME.png`` for a picture."""
+    volume = str(image).lower().endswith((".nii", ".nii.gz"))
+    return Path(output_dir) / f"{name_of(image)}{'.nii.gz' if volume else '.png'}"
+
+
+def without_masks(images: Sequence[dict[str, str]], output_dir: str | os.PathLike) -> list[dict[str, str]]:
+    """Of a list of ``{"image": path}``, those whose masks :class:`SaveMaskd` has still to write to ``output_dir``."""
+    left = [image for image in images if not mask_path(output_dir, image["image"]).exists()]
+    if len(left) < len(images):
+        logging.getLogger(__name__).info(
+            f"{len(images) - len(left)} of {len(images)} images have a mask in {output_dir} already; "
+            "overwrite makes them anew"
+        )
+    return left
 
 
 class SaveMaskd(MapTransform):
@@ -42,11 +61,10 @@ class SaveMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         for key in self.key_iterator(data):
             meta = data[key].meta
-            path = str(meta[ImageMetaKey.FILENAME_OR_OBJ])
             mask = torch.as_tensor(data[key][0]).cpu().numpy().astype(np.uint8)
-            volume = path.lower().endswith((".nii", ".nii.gz"))
-            with whole_file(self.output_dir / f"{name_of(path)}{'.nii.gz' if volume else '.png'}") as part:
-                if volume:
+            path = mask_path(self.output_dir, meta[ImageMetaKey.FILENAME_OR_OBJ])
+            with whole_file(path) as part:
+                if path.name.endswith(".nii.gz"):
                     shape = [int(size) for size in meta[MetaKeys.SPATIAL_SHAPE]]
                     nibabel.save(
                         nibabel.Nifti1Image(mask.reshape(shape), np.asarray(meta[MetaKeys.ORIGINAL_AFFINE])), part

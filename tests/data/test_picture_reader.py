@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dpsau2net_monai.data.picture_reader import read_picture
+from dpsau2net_monai.data.picture_reader import read_picture, read_picture_header
 from dpsau2net_monai.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -74,6 +74,23 @@ def test_exif_rotation_is_applied(tmp_path):
     Image.fromarray(np.repeat(np.repeat([[0, 255]], 16, 0), 8, 1).astype(np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     picture = read_picture(tmp_path / "a.jpg")
     assert picture.shape == (16, 16) and picture[:7].max() < 0.1 and picture[9:].min() > 0.9
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_exif_turn_of_every_kind_and_the_header_says_the_size(turn, tmp_path):
+    exif = Image.Exif()
+    exif[274] = turn
+    Image.fromarray(RGB8).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    Image.fromarray(RGB8).save(tmp_path / "b.tif", exif=exif)
+    tifffile.imwrite(tmp_path / "c.tif", RGB8 * np.uint16(257), photometric="rgb", extratags=[(274, 3, 1, turn)])
+    straight = Image.fromarray(RGB8)
+    method = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(turn)  # Pillow's own numbers
+    expected = np.asarray(straight if method is None else straight.transpose(Image.Transpose(method))) / 255
+    for name, atol in (("a.jpg", 0.05), ("b.tif", 1e-6), ("c.tif", 1e-6)):
+        np.testing.assert_allclose(read_picture(tmp_path / name), expected, atol=atol, err_msg=name)
+        header = read_picture_header(tmp_path / name)
+        assert header.size == expected.shape[1::-1] and header.stored == (7, 5) and header.turn == turn
+        assert header.depth == ("16" if name == "c.tif" else "8")
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "empty", "frames"])

@@ -1,0 +1,247 @@
+"""What is wrong with images and their masks: from their headers, quickly, or from all of their pixels, on all cores."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import InputError, one_line
+from .picture_reader import read_picture, read_picture_header
+from .reading import foreground, reading, require_finite
+
+__all__ = ["Finding", "Header", "Problem", "inspect_headers", "inspect_pair", "inspect_pairs", "read_header"]
+
+AFFINE_TOLERANCE = 1e-3
+CHUNK = 16  # pairs that a process takes at a time, at most
+
+Pair = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file."""
+
+    file: str
+    kind: str
+    message: str  # one line that names the file and says what to do
+    error: bool  # it cannot be trained on; otherwise it can, but had better be looked at
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", one_line(self.message))
+
+
+class Header(NamedTuple):
+    """What the header of a picture or a volume says."""
+
+    size: tuple[int, ...]  # (width, height) or (x, y, z), as it is read
+    stored: tuple[int, ...]  # the same in the file, before EXIF rotation
+    depth: str
+    turn: int = 1
+    affine: np.ndarray | None = None
+
+
+@dataclass
+class Finding:
+    """What an image and its mask are; small, whatever their sizes. None: not known, as the file cannot be read."""
+
+    problems: list[Problem]
+    size: tuple[int, ...] | None = None
+    channels: int | None = None
+    depth: str | None = None
+    foreground: float | None = None
+    image_digest: bytes | None = None
+    mask_digest: bytes | None = None
+
+
+def _is_volume(path: str) -> bool:
+    return path.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_header(path: str) -> Header:
+    """
+    Read the header of a picture or a volume.
+
+    Raises:
+        InputError: the file is no image, or one of other than 2 or 3 dimensions.
+    """
+    if not _is_volume(path):
+        picture = read_picture_header(path)
+        return Header(picture.size, picture.stored, picture.depth, picture.turn)
+    with reading(path):
+        volume = nibabel.load(path)
+        size = volume.shape[:3] if len(volume.shape) < 5 else volume.shape[:-1]  # the last is of channels
+        while len(size) > 2 and size[-1] == 1:
+            size = size[:-1]
+        if not 2 <= len(size) <= 3 or 0 in size:
+            raise InputError(f"{path}: is of {_times(size)}; an image has 2 or 3 dimensions")
+        dtype = volume.get_data_dtype()
+        depth = f"{dtype.itemsize * 8}{' float' if np.issubdtype(dtype, np.floating) else ''}"
+        return Header(size, size, depth, affine=volume.affine)
+
+
+def _read(path: str) -> np.ndarray:
+    """The image as training reads it: a picture (height, width[, channels]), a volume (x, y[, z, channels])."""
+    if not _is_volume(path):
+        return read_picture(path)
+    with reading(path):
+        return np.asanyarray(nibabel.load(path).dataobj).astype(np.float32, copy=False)
+
+
+def _times(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
+
+
+def _compare(pair: Pair, headers: dict[str, Header]) -> list[Problem]:
+    """What is wrong between an image and its mask, if both can be read."""
+    if len(headers) < 2:
+        return []
+    image, mask = headers["image"], headers["label"]
+
+    def problem(key: str, kind: str, text: str, error: bool) -> list[Problem]:
+        return [Problem(pair[key], kind, f"{pair[key]}: {text}", error)]
+
+    turned, other = ("image", "label") if image.turn != 1 else ("label", "image")
+    if image.size != mask.size:
+        if image.turn != mask.turn and image.stored == mask.stored:
+            size = _times((image if turned == "image" else mask).size)
+            text = f"its EXIF tag turns it to {size}, but {pair[other]} is {_times(image.stored)}; remove the tag"
+            return problem(turned, "orientation", text, True)
+        text = f"the mask is {_times(mask.size)}, its image {_times(image.size)}; make them one size"
+        return problem("label", "size", text, True)
+    if image.turn != mask.turn and image.stored == mask.stored:  # a half turn, or a square: sizes do not tell
+        text = f"its EXIF tag turns it, that of {pair[other]} does not; remove the tag unless they lie on each other so"
+        return problem(turned, "orientation", text, False)
+    if image.affine is not None and mask.affine is not None:
+        difference = np.abs(image.affine - mask.affine).max()
+        if not difference <= AFFINE_TOLERANCE:  # NaN too
+            text = f"its affine and its image's differ by {difference:.3g}; look whether they lie on each other, and"
+            return problem("label", "orientation", f"{text} give both the same", False)
+    return []
+
+
+def _headers(pair: Pair) -> tuple[dict[str, Header], list[Problem]]:
+    headers, problems = {}, []
+    for key in ("image", "label"):
+        try:
+            headers[key] = read_header(pair[key])
+        except InputError as error:
+            problems.append(Problem(pair[key], "unreadable", str(error), True))
+    return headers, problems
+
+
+def inspect_headers(pair: Pair) -> list[Problem]:
+    """What is wrong with ``{"image": path, "label": path}``, as far as the files' headers tell."""
+    headers, problems = _headers(pair)
+    return problems + _compare(pair, headers)
+
+
+def inspect_pair(pair: Pair) -> Finding:
+    """What ``{"image": path, "label": path}`` are and what is wrong with them, from all of their pixels."""
+    headers, problems = _headers(pair)
+    finding = Finding(problems)
+    arrays = {}
+    for key in list(headers):
+        try:
+            arrays[key] = _read(pair[key])
+        except InputError as error:
+            problems.append(Problem(pair[key], "unreadable", str(error), True))
+            del headers[key]  # which need not be true then
+            continue
+        try:
+            require_finite(arrays[key], pair[key])
+        except InputError as error:
+            problems.append(Problem(pair[key], "nan", str(error), True))
+            del arrays[key]
+    problems += _compare(pair, headers)
+    if "image" in arrays:
+        image, header = arrays["image"], headers["image"]
+        finding.size, finding.depth = header.size, header.depth
+        finding.channels = image.shape[-1] if image.ndim > (3 if _is_volume(pair["image"]) else 2) else 1
+        finding.image_digest = _digest(image)
+    if "label" in arrays:
+        mask = arrays["label"]
+        if mask.ndim > (3 if _is_volume(pair["label"]) else 2):
+            mask = mask.max(-1)
+        inside = foreground(mask)
+        finding.foreground = float(inside.mean())
+        finding.mask_digest = _digest(inside)
+        problems += _mask_problems(pair["label"], mask, finding.foreground)
+    return finding
+
+
+def _digest(array: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array))
+    return digest.digest()
+
+
+def _mask_problems(path: str, mask: np.ndarray, share: float) -> list[Problem]:
+    problems = []
+    low, high = mask.min(), mask.max()
+    if share == 0:
+        text = "the mask is empty; right for an image without an object, else draw it anew"
+        problems.append(Problem(path, "mask empty", f"{path}: {text}", False))
+    elif share == 1:
+        text = "the mask is full, as no value in it is 0; right for an image without background, else draw it anew"
+        problems.append(Problem(path, "mask full", f"{path}: {text}", False))
+    if not ((mask == low) | (mask == high)).all():
+        meaning = "those over half of the largest" if high == 1 else "all over 0"
+        text = f"the mask has {len(np.unique(mask))} values, not 2; {meaning} are foreground; if wrong, save 0 and 255"
+        problems.append(Problem(path, "mask not binary", f"{path}: {text}", False))
+    return problems
+
+
+def _quiet() -> None:
+    """Leave Ctrl-C, and what decoders print of a broken file, to the process that asks and has one line for each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _inspect_chunk(pairs: Sequence[Pair]) -> list[Finding]:
+    return [inspect_pair(pair) for pair in pairs]
+
+
+def inspect_pairs(pairs: Sequence[Pair]) -> list[Finding]:
+    """
+    :func:`inspect_pair` of many pairs on all cores, with a progress bar. A core holds one image and mask at a time.
+
+    Raises:
+        InputError: a process was killed, as when memory runs out.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    size = max(1, min(CHUNK, len(pairs) // (4 * cores)))
+    chunks = (pairs[start : start + size] for start in range(0, len(pairs), size))
+    findings: list[Finding] = []
+    # forked processes need not import all of this again, which takes longer than a small data set
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with (
+        ProcessPoolExecutor(cores, context, _quiet) as pool,
+        tqdm(total=len(pairs), desc="check", unit="pair", disable=None) as bar,
+    ):
+        submitted = deque(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 4 * cores))
+        while submitted:
+            try:
+                found = submitted.popleft().result()
+            except BrokenProcessPool as error:
+                near = pairs[len(findings)]["image"]
+                raise InputError(
+                    f"{near}: a process that read this image or one after it was killed; is there memory enough?"
+                ) from error
+            findings += found
+            bar.update(len(found))
+            submitted.extend(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 1))
+    return findings

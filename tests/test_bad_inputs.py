@@ -1,0 +1,531 @@
+"""
+Files as they really arrive: each gives the right result or one line that names the file; no traceback, no hang.
+
+Every image of the table is read as segmentation and training read it (``LoadPictured``) and as the check does, first
+each alone, then all of them together as one data set, whose good images must come out as if they were alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import imagecodecs
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dpsau2net_monai.cli import main
+from dpsau2net_monai.data import check_dataset, datalist, find_images, find_pairs
+from dpsau2net_monai.data.datalist import name_of
+from dpsau2net_monai.data.inspection import inspect_pair
+from dpsau2net_monai.errors import InputError, one_line
+from dpsau2net_monai.transforms import LoadMaskd, LoadPictured, SaveMaskd
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (30, 40), np.uint8)  # 30 rows, 40 columns
+RGB = RNG.integers(0, 256, (30, 40, 3), np.uint8)
+GREY16 = RNG.integers(0, 65536, (30, 40), np.uint16)
+RGB16 = RNG.integers(0, 65536, (30, 40, 3), np.uint16)
+WITH_NAN = np.where(GREY > 200, np.nan, GREY).astype(np.float32)
+INSIDE = np.zeros((30, 40), bool)
+INSIDE[5:20, 7:30] = True
+MASK = INSIDE * np.uint8(255)
+SECONDS = 5  # for one file; what would hang takes longer
+
+Write = Callable[[Path], object]
+
+
+class TooLong(BaseException):
+    """What no ``except Exception`` on the way swallows."""
+
+
+@contextmanager
+def time_limit(seconds: float = SECONDS) -> Iterator[None]:
+    def stop(*_):
+        raise TooLong(f"not done after {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+# --- how the files are made -------------------------------------------------------------------------------------------
+def pillow(array: np.ndarray, mode: str | None = None, **options) -> Write:
+    def write(path: Path) -> None:
+        picture = Image.fromarray(array)
+        (picture.convert(mode) if mode else picture).save(path, **options)
+
+    return write
+
+
+def tiff(array: np.ndarray, **options) -> Write:
+    return lambda path: tifffile.imwrite(path, array, **options)
+
+
+def png16(array: np.ndarray) -> Write:
+    return lambda path: path.write_bytes(imagecodecs.png_encode(array))
+
+
+def volume(array: np.ndarray) -> Write:
+    """``array`` is a picture's (row, column[, slice, channel]), which a NIfTI has as (x, y ...)."""
+    return lambda path: nibabel.save(nibabel.Nifti1Image(array.swapaxes(0, 1), np.eye(4)), path)
+
+
+def holding(content: bytes) -> Write:
+    return lambda path: path.write_bytes(content)
+
+
+def changed(write: Write, change: Callable[[bytes], bytes]) -> Write:
+    def write_changed(path: Path) -> None:
+        write(path)
+        path.write_bytes(change(path.read_bytes()))
+
+    return write_changed
+
+
+def cut(seed: int) -> Callable[[bytes], bytes]:
+    return lambda content: content[: random.Random(seed).randrange(1, len(content) - 12)]
+
+
+def wrong_magic(content: bytes) -> bytes:
+    content = b"\x00\x11\x22\x33" + content[4:]
+    return content.replace(b"n+1\0", b"xxxx")  # NIfTI's stands at the end of its header
+
+
+def turned(array: np.ndarray, orientation: int, **options) -> Write:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return pillow(array, exif=exif, **options)
+
+
+def png_of(width: int, height: int, pixels: bytes, extra: bytes = b"") -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    text = chunk(b"zTXt", extra) if extra else b""
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + text + chunk(b"IEND", b"")
+
+
+def looping_tiff(path: Path) -> None:
+    """A TIFF whose directory of tags names itself as the next."""
+    tifffile.imwrite(path, GREY)
+    content = path.read_bytes()
+    (start,) = struct.unpack("<I", content[4:8])
+    end = start + 2 + 12 * struct.unpack("<H", content[start : start + 2])[0]
+    path.write_bytes(content[:end] + content[4:8] + content[end + 4 :])
+
+
+def palette_with_transparency(path: Path) -> None:
+    picture = Image.fromarray(np.where(INSIDE, 1, 0).astype(np.uint8))
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.save(path, transparency=b"\x10\x80")
+
+
+def huge_volume(content: bytes) -> bytes:
+    return content[:40] + struct.pack("<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1) + content[56:]
+
+
+def zip_of(name: str) -> Write:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"content")
+
+    return write
+
+
+def link_to(target: str) -> Write:
+    return lambda path: path.symlink_to(target)
+
+
+def link_to_good(path: Path) -> None:
+    target = path.with_name(".elsewhere.png")
+    pillow(GREY)(target)
+    path.symlink_to(target.name)
+
+
+# --- the table of images ----------------------------------------------------------------------------------------------
+class Case(NamedTuple):
+    """An image's file name, how it is made, and the array that it must give or what must be said of it."""
+
+    name: str
+    write: Write
+    result: np.ndarray | str | None  # None: its own test says
+
+
+FORMATS: dict[str, Write] = {
+    ".png": pillow(GREY),
+    ".jpg": pillow(GREY),
+    ".tif": tiff(RGB16, photometric="rgb"),
+    ".bmp": pillow(RGB),
+    ".nii": volume(GREY),
+    ".nii.gz": volume(GREY),
+}
+UNREADABLE = "cannot be read as"
+CASES = [
+    *[Case(f"cut{n}{end}", changed(write, cut(n)), UNREADABLE) for end, write in FORMATS.items() for n in range(3)],
+    *[Case(f"cut16_{n}.png", changed(png16(RGB16), cut(n)), UNREADABLE) for n in range(3)],
+    *[Case(f"cut_lzw{n}.tif", changed(tiff(GREY, compression="lzw"), cut(n)), UNREADABLE) for n in range(3)],
+    *[Case(f"magic{suffix}", changed(write, wrong_magic), UNREADABLE) for suffix, write in FORMATS.items()],
+    *[Case(f"nothing{suffix}", holding(b""), UNREADABLE) for suffix in FORMATS],
+    *[Case(f"text{suffix}", holding(b"It was a dark and stormy night.\n" * 40), UNREADABLE) for suffix in FORMATS],
+    # sizes
+    Case("one_pixel.png", pillow(GREY[:1, :1]), GREY[:1, :1] / 255),
+    Case("one_row.png", pillow(np.resize(GREY, (1, 20000))), np.resize(GREY, (1, 20000)) / 255),
+    Case("one_column.tif", tiff(np.resize(GREY16, (20000, 1))), np.resize(GREY16, (20000, 1)) / 65535),
+    Case("no_pixels.png", holding(png_of(0, 0, b"")), UNREADABLE),
+    Case("bomb.png", holding(png_of(60000, 60000, b"\0" * 999)), UNREADABLE),
+    Case("text_bomb.png", holding(png_of(40, 30, b"\0" * 1230, b"a\0\0" + zlib.compress(b"x" * 10**8))), UNREADABLE),
+    Case("claims_terabytes.nii", changed(volume(GREY), huge_volume), UNREADABLE),
+    Case("claims_terabytes.nii.gz", lambda path: (
+        volume(GREY)(path), path.write_bytes(gzip.compress(huge_volume(gzip.decompress(path.read_bytes()))))
+    ), UNREADABLE),
+    # depths and values
+    Case("grey16.png", png16(GREY16), GREY16 / 65535),
+    Case("rgb16.png", png16(RGB16), RGB16 / 65535),
+    Case("grey16.tif", tiff(GREY16), GREY16 / 65535),
+    Case("big_endian.tif", tiff(GREY16, byteorder=">"), GREY16 / 65535),
+    Case("float.tif", tiff(GREY.astype(np.float32)), GREY),
+    Case("nan.tif", tiff(WITH_NAN), "are NaN or infinite"),
+    Case("infinite.tif", tiff(np.where(GREY > 200, np.inf, GREY).astype(np.float32)), "are NaN or infinite"),
+    Case("nan.nii.gz", volume(WITH_NAN), "are NaN or infinite"),
+    Case("double.tif", tiff(GREY.astype(np.float64)), UNREADABLE),
+    Case("negative.tif", tiff(GREY.astype(np.int16) - 100), "holds integers from -"),
+    Case("unsigned32.tif", tiff(GREY.astype(np.uint32) << 24), "holds integers from -"),
+    Case("bits.png", pillow(INSIDE), INSIDE),
+    # colours
+    Case("cmyk.jpg", pillow(RGB, "CMYK", quality=100), None),
+    Case("lab.tif", pillow(RGB, "LAB"), None),
+    Case("rgba.png", pillow(np.dstack([RGB, GREY])), RGB / 255),
+    Case("palette.png", palette_with_transparency, np.stack([INSIDE, INSIDE * 0, INSIDE * 0], -1)),
+    Case("five_channels.tif", tiff(np.dstack([RGB, GREY, GREY]), photometric="minisblack", planarconfig="contig"),
+         UNREADABLE),
+    Case("two_channels.nii", volume(np.stack([GREY, GREY], -1)[:, :, None]), "has 2 channels, but the network takes 3"),
+    # pictures in a file
+    Case("animated.png", pillow(GREY, format="GIF", save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+         "holds 2 pictures"),
+    Case("animated_png.png", pillow(GREY, save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+         "holds 2 pictures"),
+    Case("pages.tif", tiff(np.stack([GREY] * 3), photometric="minisblack"), "holds 3 pictures"),
+    Case("still.png", pillow(GREY, format="GIF"), GREY / 255),
+    Case("webp.png", pillow(GREY, format="WEBP", lossless=True), GREY / 255),
+    Case("loop.tif", looping_tiff, GREY / 255),
+    # orientation
+    Case("turned.jpg", turned(GREY, 6), "its EXIF tag turns it to 30 x 40, but"),
+    Case("upside_down.tif", turned(GREY, 3), GREY[::-1, ::-1] / 255),
+    Case("no_such_turn.jpg", turned(np.full((30, 40), 90, np.uint8), 99), np.full((30, 40), 90 / 255)),
+    # names
+    Case("with blanks in it.png", pillow(GREY), GREY / 255),
+    Case("Größe 核 🔬.png", pillow(GREY), GREY / 255),
+    Case("two\nlines\u2028or more.png", pillow(GREY), GREY / 255),
+    Case("two\nlines broken.png", holding(b"broken"), UNREADABLE),
+    Case("\udcff\udcfe not UTF-8.png", pillow(GREY), GREY / 255),
+    Case("\udcff\udcfe not UTF-8, broken.png", holding(b"broken"), UNREADABLE),
+    Case("-rf; $(ls) 'quoted' \"too\".png", pillow(GREY), GREY / 255),
+    Case("~.png", pillow(GREY), GREY / 255),
+    Case("l" * 251 + ".png", pillow(GREY), GREY / 255),
+    Case("核" * 83 + ".png", pillow(GREY), GREY / 255),
+    Case("UPPER.PNG", pillow(GREY), GREY / 255),
+    # what is no file of an image
+    Case("folder.png", Path.mkdir, "is a folder"),
+    Case("folder.nii.gz", Path.mkdir, "is a folder"),
+    Case("pipe.png", os.mkfifo, "is a device or a pipe"),
+    Case("pipe.nii", os.mkfifo, "is a device or a pipe"),
+    Case("endless.png", link_to("/dev/zero"), "is a device or a pipe"),
+    Case("linked.png", link_to_good, GREY / 255),
+    Case("loop.png", link_to("loop.png"), "but a symbolic link that leads nowhere"),
+    Case("dangling.jpg", link_to("not there.jpg"), "but a symbolic link that leads nowhere"),
+    Case("zip.png", zip_of("../../evil.png"), UNREADABLE),
+]  # fmt: skip
+
+
+def make(case: Case, root: Path) -> dict[str, str]:
+    """The case's image, with a good mask of the size that it should have."""
+    image, mask = root / "images" / case.name, root / "masks" / f"{name_of(case.name)}.png"
+    for path in (image, mask):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    case.write(image)
+    shape = case.result.shape[:2] if isinstance(case.result, np.ndarray) else (30, 40)
+    inside = np.zeros(shape, np.uint8)
+    inside[: shape[0] // 2 + 1, : shape[1] // 2 + 1] = 255
+    Image.fromarray(inside).save(mask)
+    return {"image": str(image), "label": str(mask)}
+
+
+def load(path: str) -> np.ndarray | str:
+    """What segmentation gets: the image, as (row, column, channel), or the line of the error."""
+    try:
+        with time_limit():
+            return LoadPictured("image", 3)({"image": path})["image"].numpy().T
+    except InputError as error:
+        return str(error)
+
+
+def assert_one_line_naming(path: str, line: str) -> None:
+    assert line.splitlines() == [line], line
+    assert line.startswith(one_line(path) + ": "), line
+    assert "Traceback" not in line and len(line) < len(path) + 300
+    line.encode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=[ascii(case.name)[1:30] for case in CASES])
+def test_an_image_is_read_right_or_refused_by_name(case, tmp_path):
+    pair = make(case, tmp_path)
+    loaded = load(pair["image"])
+    with time_limit():
+        finding = inspect_pair(pair)
+    errors = [problem for problem in finding.problems if problem.error]
+    for problem in finding.problems:
+        assert_one_line_naming(problem.file, problem.message)
+
+    if isinstance(loaded, str):
+        assert_one_line_naming(pair["image"], loaded)
+        if "network takes" in loaded:  # of which the check does not know
+            assert not errors
+        else:
+            assert [problem.message for problem in errors] == [loaded]
+    elif isinstance(case.result, str):  # the image alone can be segmented, but not trained on
+        assert case.name == "turned.jpg" and len(errors) == 1
+    else:
+        assert not errors
+        assert finding.size == loaded.shape[1::-1]
+
+    suffix = case.name[case.name.index(".") :]
+    if isinstance(case.result, np.ndarray):
+        expected = case.result if case.result.ndim == 3 else np.repeat(case.result[..., None], 3, -1)
+        np.testing.assert_allclose(loaded, expected, rtol=1e-5, atol=0.01 if suffix == ".jpg" else 1e-6)
+    elif isinstance(case.result, str):
+        assert case.result in (loaded if isinstance(loaded, str) else errors[0].message)
+
+
+def test_colours_of_other_systems_are_those_that_a_viewer_shows(tmp_path):
+    for name in ("cmyk.jpg", "lab.tif"):
+        (case,) = (case for case in CASES if case.name == name)
+        path = make(case, tmp_path)["image"]
+        loaded = load(path)
+        if name == "cmyk.jpg":
+            expected = np.asarray(Image.open(path).convert("RGB")) / 255
+            np.testing.assert_allclose(loaded, expected, atol=1e-6)
+        assert abs(loaded.mean() - RGB.mean() / 255) < 0.1
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    """All of the table as one data set, but for names that differ in their suffixes only."""
+    root = tmp_path_factory.mktemp("all")
+    names = set()
+    for case in CASES:
+        if name_of(case.name) not in names:
+            names.add(name_of(case.name))
+            make(case, root)
+    return root
+
+
+def test_all_together_are_checked_and_each_bad_one_named_once(everything, capsys):
+    with time_limit(60):
+        assert main(["check", str(everything)]) == 1
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    report = check_dataset(everything)
+    lines = printed.out.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == [f"error: {p.message}" for p in report.errors]
+    assert len(lines) == 8 + len(report.problems) + 1
+    bad = {problem.file for problem in report.errors}
+    assert len(bad) == len(report.errors)
+    for case in CASES:
+        path = everything / "images" / case.name
+        if os.path.lexists(path) and case.result is not None and "network" not in str(case.result):
+            assert (str(path) in bad) == isinstance(case.result, str), case.name
+
+
+def test_training_refuses_them_in_one_line_or_goes_on_with_the_good_ones(everything, caplog):
+    with pytest.raises(InputError, match=r"\(and \d+ more: python -m dpsau2net_monai check .* lists them\)") as error:
+        datalist(everything)
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(InputError, match="more: python -m"):
+        find_pairs(everything)
+    with time_limit(60):
+        parts = datalist(everything, skip_bad=True)
+    bad = {problem.file for problem in check_dataset(everything).errors}
+    assert len(caplog.records) == len(bad)
+    assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
+    good = [pair for pairs in parts.values() for pair in pairs]
+    assert len(good) + len(bad) == len(list((everything / "images").glob("[!.]*")))
+    for pair in good:
+        if not pair["image"].endswith("two_channels.nii"):
+            LoadMaskd("label")(LoadPictured("image", 3)(pair))
+
+
+def test_masks_of_oddly_named_images_are_written_whole_under_their_names(tmp_path):
+    for case in CASES:
+        if isinstance(case.result, np.ndarray) and case.result.shape[:2] == (30, 40):
+            image = LoadPictured("image", 3)({"image": make(case, tmp_path)["image"]})["image"]
+            mask = image[:1].clone()
+            mask[:] = 1
+            SaveMaskd("pred", tmp_path / "out")({"pred": mask})
+            assert Image.open(tmp_path / "out" / f"{name_of(case.name)}.png").size == (40, 30)
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name, write, kind, says",
+    [
+        ("a.png", pillow(np.where(INSIDE, GREY // 128 + 1, 0).astype(np.uint8)), "mask not binary", "has 3 values"),
+        ("a.jpg", pillow(MASK, quality=60), "mask not binary", "those over half of the largest are foreground"),
+        ("a.png", pillow(MASK * 0), "mask empty", "the mask is empty"),
+        ("a.png", pillow(MASK * 0 + 255), "mask full", "the mask is full"),
+        ("a.png", pillow(MASK[:-1]), "size", "the mask is 40 x 29, its image 40 x 30; make them one size"),
+        ("a.png", pillow(MASK.T), "size", "the mask is 30 x 40, its image 40 x 30"),
+        ("a.tif", turned(MASK, 8), "orientation", "its EXIF tag turns it to 30 x 40"),
+        ("a.tif", turned(MASK, 3), "orientation", "its EXIF tag turns it, that of"),
+        ("a.tif", tiff(np.where(INSIDE, np.nan, 0).astype(np.float32)), "nan", "NaN or infinite"),
+        ("a.nii.gz", volume(np.stack([MASK] * 5, -1)), "size", "the mask is 40 x 30 x 5, its image 40 x 30"),
+        ("a.png", changed(pillow(GREY), cut(0)), "unreadable", "cannot be read as a picture"),
+        ("a.png", holding(b"text"), "unreadable", "cannot be read as a picture"),
+        ("a.png", Path.mkdir, "unreadable", "is a folder"),
+        ("a.png", link_to("a.png"), "unreadable", "leads nowhere"),
+        ("a.txt", holding(b"text"), "no mask", "has no mask"),
+    ],
+)
+def test_a_bad_mask_is_named(name, write, kind, says, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    pillow(GREY)(tmp_path / "images" / "a.png")
+    write(tmp_path / "masks" / name)
+    with time_limit():
+        report = check_dataset(tmp_path)
+    (problem,) = [problem for problem in report.problems if problem.kind != "split"]
+    assert problem.kind == kind and says in problem.message
+    assert_one_line_naming(problem.file, problem.message)
+    assert Path(problem.file).parent.name == ("images" if kind == "no mask" else "masks")
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+def _json(content: object) -> Callable[[Path], Path]:
+    def write(root: Path) -> Path:
+        path = root / "list\nof data.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def _link_loop(root: Path) -> Path:
+    (root / "loop").symlink_to("loop")
+    return root / "loop"
+
+
+def _images_loop(root: Path) -> Path:
+    (root / "masks").mkdir()
+    (root / "images").symlink_to("images")
+    return root
+
+
+def _archive(root: Path) -> Path:
+    zip_of("../../evil.png")(root / "data.zip")
+    return root / "data.zip"
+
+
+def _empty_folders(root: Path) -> Path:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    return root
+
+
+GOOD = {"image": "a.png", "label": "a.png"}
+
+
+@pytest.mark.parametrize(
+    "write, says",
+    [
+        (_link_loop, "no such dataset folder"),
+        (_images_loop, "has no folder 'images'"),
+        (_archive, "is no folder"),
+        (_empty_folders, "has no images"),
+        (lambda root: root / "no\nwhere", "no such dataset folder"),
+        (_json("no JSON"), "is no datalist in JSON"),
+        (_json("\ud83d".encode("utf-16", "surrogatepass").decode("latin-1")), "is no datalist in JSON"),
+        (_json([1, 2]), "lists nothing under 'training'"),
+        (_json({"training": [{"image": "a.png"}]}), "an entry of 'training' has no"),
+        (_json({"training": ["a.png"]}), "an entry of 'training' has no"),
+        (_json({"training": 5}), "an entry of 'training' has no"),
+        (_json({"training": [GOOD] * 9, "test": []}), "leaves no image for one part"),
+        (_json({"training": [GOOD] * 9, "test": [GOOD]}), "no such file"),
+    ],
+)
+def test_what_is_no_dataset_is_said_in_one_line(write, says, tmp_path, capsys):
+    path = write(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with time_limit(), pytest.raises(InputError, match=says) as error:
+        datalist(path)
+    assert_one_line_naming(str(error.value).split(": ")[0], str(error.value))
+    assert main(["check", str(path)]) == 1
+    printed = capsys.readouterr()
+    assert any(line.startswith("error: ") and says in line for line in printed.out.splitlines())
+    assert "Traceback" not in printed.out + printed.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# --- permission -------------------------------------------------------------------------------------------------------
+@contextmanager
+def not_root() -> Iterator[None]:
+    """Root may read everything, so let go of its rights for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_no_permission_to_read():
+    # not tmp_path, which no one but its owner may enter: the file's own mode is to be the reason
+    with tempfile.TemporaryDirectory() as folder, not_root_at_the_end(Path(folder)) as root:
+        pairs = [make(Case(f"{n}.png", pillow(GREY), GREY), root) for n in range(8)]
+        volume(GREY)(root / "images" / "8.nii")
+        (root / "images" / "3.png").chmod(0)
+        (root / "images" / "8.nii").chmod(0)
+        (root / "closed").mkdir(mode=0)
+        with not_root():
+            assert not isinstance(load(pairs[0]["image"]), str)
+            for path in (pairs[3]["image"], str(root / "images" / "8.nii")):
+                line = load(path)
+                assert_one_line_naming(path, line)
+                assert "cannot be read as a" in line and "Permission denied" in line
+            (error, _) = check_dataset(root).errors
+            assert error.file == pairs[3]["image"] and "Permission denied" in error.message
+            with pytest.raises(InputError, match=r"closed: cannot be listed \(Permission denied\)"):
+                find_images(root / "closed")
+            assert "Permission denied" in load(str(root / "closed" / "a.png"))
+
+
+@contextmanager
+def not_root_at_the_end(folder: Path) -> Iterator[Path]:
+    """``folder``, which others may enter too, and all of which can be removed again."""
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        for path in folder.rglob("*"):
+            path.chmod(0o755)
