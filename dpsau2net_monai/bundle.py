@@ -10,8 +10,18 @@ from .data import datalist, find_images
 from .errors import InputError, one_line_errors
 from .networks import load_weights
 from .run_record import record_run
+from .transforms import without_masks
 
-__all__ = ["choose", "datalist", "find_images", "is_terminal", "load_weights", "one_line_errors", "record_run"]
+__all__ = [
+    "choose",
+    "datalist",
+    "find_images",
+    "is_terminal",
+    "load_weights",
+    "one_line_errors",
+    "record_run",
+    "without_masks",
+]
 
 T = TypeVar("T")
 

@@ -41,7 +41,9 @@ def _config_in_use() -> dict[str, Any]:
     raise RuntimeError("record_run is to be called from a bundle's config")
 
 
-def record_run(folder: str, seed: int, datalist: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+def record_run(
+    folder: str, seed: int, datalist: Mapping[str, Sequence[Mapping[str, str]]], resume: bool = False
+) -> None:
     """
     Prepare ``folder`` for the weights of a new run. A former run there, weights and record, moves into a folder
     ``before-DATE-TIME`` within it; then are written
@@ -54,12 +56,23 @@ def record_run(folder: str, seed: int, datalist: Mapping[str, Sequence[Mapping[s
         folder: where the run writes its weights.
         seed: of the run.
         datalist: lists of ``{"image": path, "label": path}`` by part.
+        resume: whether the run goes on with the one that is recorded there: nothing is moved and nothing written.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or the run to go on with had another seed or other images.
     """
     now = datetime.now()
     target = Path(folder)
+    absolute = {
+        part: [{key: str(Path(path).absolute()) for key, path in pair.items()} for pair in pairs]
+        for part, pairs in datalist.items()
+    }
+    if resume and (target / "run.json").is_file():
+        for name, key, value in (("run.json", "seed", seed), ("datalist.json", None, absolute)):
+            recorded = json.loads((target / name).read_text(encoding="utf-8"))
+            if (recorded if key is None else recorded[key]) != value:
+                raise InputError(f"{target / name}: the run to resume had another {key or 'split or other images'}")
+        return
     try:
         target.mkdir(parents=True, exist_ok=True)
         former = [path for path in target.iterdir() if path.name in RECORD or path.suffix == ".pt"]
@@ -68,10 +81,6 @@ def record_run(folder: str, seed: int, datalist: Mapping[str, Sequence[Mapping[s
             aside.mkdir()
             for path in former:
                 shutil.move(path, aside)
-        absolute = {
-            part: [{key: str(Path(path).absolute()) for key, path in pair.items()} for pair in pairs]
-            for part, pairs in datalist.items()
-        }
         record = {
             "seed": seed,
             "command": sys.argv,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dpsau2net_monai.data import synthesize
 
@@ -13,18 +14,22 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundle" / "configs"
 
 
-def config_files(*names: str) -> str:
-    return str([str(CONFIGS / name) for name in names])
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
 
 
-def bundle_run(run_id: str, *configs: str, program: tuple[str, ...] = (), cwd: Path = ROOT, **keys):
-    """``python -m monai.bundle run`` in a process of its own, as a user runs it; each key is an ``--option``."""
-    command = [*(program or (sys.executable,)), "-m", "monai.bundle", "run", run_id]
-    command += ["--config_file", config_files(*configs) if configs else str(keys.pop("config_file"))]
-    for key, value in keys.items():
-        command += [f"--{key}", str(value)]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+def bundle_command(run_id: str, *configs: str, program: tuple[str, ...] = (sys.executable,), **keys) -> list[str]:
+    """``python -m monai.bundle run RUN_ID``, with each key as an ``--option``."""
+    keys = {**({"config_file": str([str(CONFIGS / name) for name in configs])} if configs else {}), **keys}
+    return [*program, "-m", "monai.bundle", "run", run_id] + [
+        word for key, value in keys.items() for word in (f"--{key}", str(value))
+    ]
+
+
+def bundle_run(run_id: str, *configs: str, cwd: Path = ROOT, **keys) -> subprocess.CompletedProcess:
+    """Run :func:`bundle_command` in a process of its own, as a user does."""
+    command = bundle_command(run_id, *configs, **keys)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
 
 
 def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
@@ -53,3 +58,13 @@ def trained(dataset, tmp_path_factory) -> Path:
     )  # fmt: skip
     (folder / "printed.txt").write_text(succeeded(result).stdout + result.stderr)
     return folder
+
+
+class NanInSecondEpoch(torch.nn.BCEWithLogitsLoss):
+    """A loss that fails from its fourth call on: with three batches an epoch, in the second."""
+
+    calls = 0
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(input, target) * (float("nan") if self.calls > 3 else 1)

@@ -3,13 +3,18 @@ mean."""
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
+import tempfile
+
 import monai.bundle
 import nibabel
 import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import CONFIGS, ROOT, bundle_run, succeeded
+from conftest import CONFIGS, ROOT, bundle_command, bundle_run, environment, succeeded
 from PIL import Image
 
 from dpsau2net_monai.errors import root_input_error
@@ -95,14 +100,11 @@ def test_from_inside_the_bundle_without_its_root(images, weights, tmp_path):
 
 
 def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
-    cut = tmp_path / "cut.png"
-    cut.write_bytes((images / "colours.png").read_bytes()[:-60])
     (tmp_path / "text.pt").write_text("no weights")
     other = tmp_path / "other.pt"
     torch.save(torch.nn.Conv2d(3, 2, 1).state_dict(), other)
     for source, path, says in [
         (tmp_path / "nowhere", weights, "nowhere: no such file or folder"),
-        (cut, weights, "cut.png: cannot be read as a picture"),
         (images, tmp_path / "text.pt", "text.pt: is not a weights file"),
         (images, other, "'weight' has shape (2, 3, 1, 1), expected (1, 3, 1, 1)"),
         (images, tmp_path / "no.pt", "no.pt: no such weights file"),
@@ -112,3 +114,50 @@ def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
         # what one_line_errors shows of it where the process ends with it
         assert says in str(root_input_error(error.value))
         assert not (tmp_path / "masks").exists()
+
+
+def test_what_is_done_is_left_out(images, weights, tmp_path):
+    segment(images, weights, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    (tmp_path / "deep.png").unlink()
+    segment(images, weights, tmp_path)
+    segment(images, weights, tmp_path)  # nothing is left to do
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    assert [path.name for path in after if after[path] != before[path]] == ["deep.png"]
+
+
+def peak_memory(command) -> tuple[int, int, str]:
+    """Exit status, largest resident memory and standard error of a process."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        errors.seek(0)
+        return os.waitstatus_to_exitcode(status), usage.ru_maxrss, errors.read()
+
+
+@pytest.mark.slow
+def test_broken_images_do_not_stop_the_others_and_memory_stays_flat(weights, tmp_path):
+    folders = {50: tmp_path / "some", 500: tmp_path / "many"}
+    rng = np.random.default_rng(0)
+    for number, folder in folders.items():
+        folder.mkdir()
+        for i in range(number):
+            Image.fromarray(rng.integers(0, 256, (120, 160, 3), np.uint8)).save(folder / f"{i:03d}.png")
+    broken = [folders[500] / f"{i:03d}.png" for i in (0, 77, 200, 201, 499)]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:1000])
+
+    memory = {}
+    for number, folder in folders.items():
+        output = tmp_path / f"masks{number}"
+        command = bundle_command("segmenting", "inference.yaml", **keys(folder, weights, output))
+        status, memory[number], errors = peak_memory(command)
+    assert memory[500] < 1.1 * memory[50]
+
+    assert status != 0 and errors == f"error: 5 of 500 images could not be read: see {output / 'failed.csv'}\n"
+    assert len(list(output.glob("*.png"))) == 495
+    with open(output / "failed.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [str(path) for path in broken]
+    assert all("cannot be read" in row["error"] for row in rows)

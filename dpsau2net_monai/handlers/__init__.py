@@ -1,0 +1,2 @@
+from .run_guard import RunGuard
+from .run_keeper import RunKeeper

@@ -1,0 +1,72 @@
+"""What ends a training run early, and says why."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+
+from ..errors import InputError
+
+__all__ = ["RunGuard"]
+
+
+class RunGuard:
+    """
+    Ignite handler of a trainer that stops it before it goes wrong, and says in one line what to do: at a loss that is
+    not finite (``ignite.handlers.TerminateOnNan`` stops after the weights took the step, and does not name the images)
+    and out of GPU memory; and, where asked to, after ``max_minutes``, at the end of an epoch, so that no epoch's work
+    is lost (``ignite.handlers.TimeLimit`` stops in the middle of one).
+
+    Put it before every other handler: the first to hear of an error decides what becomes of it.
+
+    Args:
+        max_minutes: an epoch that would end later than this is not begun; None: no limit.
+    """
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        self.max_minutes = max_minutes
+        self.started = 0.0
+        self.epoch_started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """
+        Args:
+            engine: a ``monai.engines.SupervisedTrainer``.
+        """
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.check_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_time)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
+
+    def start(self, engine: Engine) -> None:
+        self.started = time.monotonic()
+
+    def start_epoch(self, engine: Engine) -> None:
+        self.epoch_started = time.monotonic()
+
+    def check_loss(self, engine: Engine) -> None:
+        loss = engine.state.output["loss"]
+        if not torch.isfinite(loss):
+            images = ", ".join(engine.state.batch["image_path"])
+            raise InputError(
+                f"the loss is {loss.item()} at epoch {engine.state.epoch}; the weights of the epochs before are kept; "
+                f"lower learning_rate, or look at this batch's images: {images}"
+            )
+
+    def check_time(self, engine: Engine) -> None:
+        now = time.monotonic()
+        if self.max_minutes is not None and now + (now - self.epoch_started) > self.started + 60 * self.max_minutes:
+            engine.logger.info(f"max_minutes is near: stopping after epoch {engine.state.epoch}")
+            engine.terminate()
+
+    def explain(self, engine: Engine, error: Exception) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise InputError(
+                "out of GPU memory; lower batch_size, then roi_size, or set amp to true; "
+                "--resume true goes on from the last whole epoch"
+            ) from error
+        raise error

@@ -1,0 +1,146 @@
+"""Runs that survive: killed and resumed, stopped early, stopped by what is wrong."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from conftest import CONFIGS, QUICK, bundle_command, bundle_run, environment, succeeded
+from monai.bundle import ConfigWorkflow
+
+from dpsau2net_monai.errors import root_input_error
+
+EPOCHS = 6
+
+
+def options(dataset, folder, **keys):
+    return {
+        **QUICK, "dataset_dir": dataset, "ckpt_dir": folder / "models", "output_dir": folder / "log",
+        "max_epochs": EPOCHS, **keys,
+    }  # fmt: skip
+
+
+def weights(folder):
+    """All that the run ended with: the best weights and the last epoch's state."""
+    best = torch.load(folder / "models" / "model.pt", weights_only=True)
+    state = torch.load(folder / "models" / f"state-{EPOCHS:05d}.pt", weights_only=True)
+    moments = [value for slot in state["optimizer"]["state"].values() for value in slot.values()]
+    return [*best.values(), *state["model"].values(), *moments], state["best"], state["lr_scheduler"]
+
+
+def kill_after(command, folder, epochs, delay):
+    """Start the command and kill it, with no chance to tidy up, ``delay`` seconds after it has done so many epochs."""
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / "models" / f"state-{epochs:05d}.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers, kills", [(0, (1, 3, 4)), (1, (2, 4))])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(num_workers, kills, dataset, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    keys = {"num_workers": num_workers}
+    succeeded(bundle_run("training", "train.yaml", **options(dataset, whole, **keys)))
+    rng = random.Random(num_workers)
+    for epochs in kills:
+        command = bundle_command("training", "train.yaml", **options(dataset, killed, resume="true", **keys))
+        assert kill_after(command, killed, epochs, rng.uniform(0, 0.5))
+    result = succeeded(bundle_run("training", "train.yaml", **options(dataset, killed, resume="true", **keys)))
+    assert "going on after epoch" in result.stdout
+
+    (first, *rest), (second, *other_rest) = weights(whole), weights(killed)
+    assert len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
+    assert rest == other_rest
+    # only the last states are kept, and nothing half-written is left by the kills but files that say so
+    assert len(list((killed / "models").glob("state-*.pt"))) == 2
+    assert not list((killed / "models").glob("before-*"))
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    """Train in this process; keys are those of the config."""
+
+    def train(**keys):
+        values = {key: value if isinstance(value, (int, float, list, dict)) else str(value)
+                  for key, value in options(dataset, tmp_path, **keys).items()}  # fmt: skip
+        workflow = ConfigWorkflow(str(CONFIGS / "train.yaml"), workflow_type="train", **values)
+        workflow.initialize()
+        workflow.run()
+        return sorted(path.name for path in (tmp_path / "models").glob("*.pt"))
+
+    return train
+
+
+def message(error) -> str:
+    cause = root_input_error(error.value)
+    assert cause is not None and "\n" not in str(cause)
+    return str(cause)
+
+
+def test_states_that_cannot_be_read_or_used(run, tmp_path):
+    models = tmp_path / "models"
+    assert run(max_epochs=2) == ["model.pt", "state-00001.pt", "state-00002.pt"]
+
+    # cut short: the one before it is taken
+    last = models / "state-00002.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert run(max_epochs=3, resume=True)[1:] == ["state-00002.pt", "state-00003.pt"]
+
+    with pytest.raises(Exception) as error:
+        run(resume=True, **{"network_def#dropout": 0.5, "network_def#in_channels": 3, "network_def#act": "prelu"})
+    assert "is of another network or optimizer" in message(error)
+    with pytest.raises(Exception) as error:
+        run(resume=True, seed=7)
+    assert "the run to resume had another seed" in message(error)
+    with pytest.raises(Exception) as error:
+        run(resume=True, fold=1)
+    assert "the run to resume had another split or other images" in message(error)
+    for path in models.glob("state-*.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(Exception) as error:
+        run(resume=True)
+    assert "none of its 2 states can be read" in message(error)
+
+
+def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_weights(run, tmp_path):
+    with pytest.raises(Exception) as error:
+        run(max_epochs=3, loss="nan", **{"losses#nan": {"_target_": "conftest.NanInSecondEpoch"}})
+    assert "the loss is nan at epoch 2" in message(error) and "nuclei_0" in message(error)
+    state = torch.load(tmp_path / "models" / "state-00001.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_a_full_disk_keeps_the_last_good_state(run, tmp_path, monkeypatch):
+    save = torch.save
+
+    def full(content, path):
+        if "state-00002" in path.name:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(Exception) as error:
+        run(max_epochs=3)
+    assert "state-00002.pt: cannot be written" in message(error) and "No space left" in message(error)
+    assert sorted(path.name for path in (tmp_path / "models").glob("*")) == [
+        "config.yaml", "datalist.json", "model.pt", "run.json", "state-00001.pt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", [{"max_minutes": 0.0001}, {"patience": 1, "learning_rate": 0.0}])
+def test_stopping_early(keys, run, tmp_path):
+    run(max_epochs=30, **keys)
+    last = max(int(path.stem.split("-")[1]) for path in (tmp_path / "models").glob("state-*.pt"))
+    assert last == (1 if "max_minutes" in keys else 2)
