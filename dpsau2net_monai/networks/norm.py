@@ -26,10 +26,9 @@ class SafeBatchNorm(nn.modules.batchnorm._BatchNorm):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        # `shape[0] == 1` first: it is known without the spatial sizes, which an export may leave free
-        single = input.shape[0] == 1 and input.numel() == input.shape[1]
+        # `training` and `shape[0]` first: they are known without the spatial sizes, which an export may leave free
+        updating = self.training and not (input.shape[0] == 1 and input.numel() == input.shape[1])
         # from here on as the base class does; TorchScript could not compile a call of it, as it has no `super()`
-        updating = self.training and not single
         momentum = 0.0 if self.momentum is None else self.momentum
         if updating and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)

@@ -152,6 +152,17 @@ def _unreadable(folder):
     return {}
 
 
+def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
+    shutil.copytree(dataset, tmp_path / "data")
+    _no_mask(tmp_path / "data")
+    _unreadable(tmp_path / "data")
+    _other_size(tmp_path / "data")
+    parser = parsed("train.yaml")
+    parser.update({"dataset_dir": str(tmp_path / "data"), "skip_bad": True})
+    assert sum(map(len, parser.get_parsed_content("datalist").values())) == 15
+    assert [record.levelname for record in caplog.records if "nuclei_003" in record.getMessage()] == ["WARNING"]
+
+
 @pytest.mark.parametrize(
     "spoil, says",
     [
