@@ -396,7 +396,7 @@ def test_masks_of_oddly_named_images_are_written_whole_under_their_names(tmp_pat
         ("a.png", pillow(MASK[:-1]), "size", "the mask is 40 x 29, its image 40 x 30; make them one size"),
         ("a.png", pillow(MASK.T), "size", "the mask is 30 x 40, its image 40 x 30"),
         ("a.tif", turned(MASK, 8), "orientation", "its EXIF tag turns it to 30 x 40"),
-        ("a.tif", turned(MASK, 3), "orientation", "its EXIF tag turns it, that of"),
+        ("a.tif", turned(MASK, 3), "orientation", "its EXIF tag turns it, but"),
         ("a.tif", tiff(np.where(INSIDE, np.nan, 0).astype(np.float32)), "nan", "NaN or infinite"),
         ("a.nii.gz", volume(np.stack([MASK] * 5, -1)), "size", "the mask is 40 x 30 x 5, its image 40 x 30"),
         ("a.png", changed(pillow(GREY), cut(0)), "unreadable", "cannot be read as a picture"),

@@ -64,8 +64,8 @@ class CheckReport:
         rows.update({"duplicates": str(self.count("duplicate")), "in two parts": str(self.count("leak"))})
         lines = [f"{name:<14}{value}" for name, value in rows.items() if value] if self.parts else []
         lines += [f"{'error' if problem.error else 'warning'}: {problem.message}" for problem in self.problems]
-        errors = len(self.errors)
-        return "\n".join([*lines, f"{errors} errors, {len(self.problems) - errors} warnings"])
+        numbers = {"error": len(self.errors), "warning": len(self.problems) - len(self.errors)}
+        return "\n".join([*lines, ", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in numbers.items())])
 
     def to_dict(self) -> dict:
         """The same as plain lists and dictionaries."""
@@ -92,8 +92,8 @@ def check_dataset(
     Read every image and mask that training would take, on all cores, and tell what is there and what is wrong.
 
     What is wrong is no exception but stands in the report; so does a dataset that is not there at all. 10,000 pairs of
-    256 x 256 took 58 s, 174 pairs a second, on two cores that a training shared, with 336 MiB for each process and no
-    more than for 1,000 pairs (2026-11-22, ``benchmarks/check_rate.py``).
+    256 x 256 take a minute (160 to 174 pairs a second) on two cores that a training shares, and hardly more memory than
+    1,000: 431 MiB, and 336 MiB for each reading process (2026-11-22, ``benchmarks/check_rate.py``).
 
     Args:
         dataset_dir, csvfile, size, seed: as :func:`dpsau2net_monai.data.datalist` takes them.

@@ -123,7 +123,7 @@ def _compare(pair: Pair, headers: dict[str, Header]) -> list[Problem]:
         text = f"the mask is {_times(mask.size)}, its image {_times(image.size)}; make them one size"
         return problem("label", "size", text, True)
     if image.turn != mask.turn and image.stored == mask.stored:  # a half turn, or a square: sizes do not tell
-        text = f"its EXIF tag turns it, that of {pair[other]} does not; remove the tag unless they lie on each other so"
+        text = f"its EXIF tag turns it, but {pair[other]} is not turned so; remove the tag unless they fit all the same"
         return problem(turned, "orientation", text, False)
     if image.affine is not None and mask.affine is not None:
         difference = np.abs(image.affine - mask.affine).max()
@@ -144,13 +144,29 @@ def _headers(pair: Pair) -> tuple[dict[str, Header], list[Problem]]:
 
 
 def inspect_headers(pair: Pair) -> list[Problem]:
-    """What is wrong with ``{"image": path, "label": path}``, as far as the files' headers tell."""
+    """
+    Find what is wrong with an image and its mask as far as the files' headers tell.
+
+    Args:
+        pair: ``{"image": path, "label": path}``.
+
+    Returns:
+        The problems; a header that cannot be read is one of them.
+    """
     headers, problems = _headers(pair)
     return problems + _compare(pair, headers)
 
 
 def inspect_pair(pair: Pair) -> Finding:
-    """What ``{"image": path, "label": path}`` are and what is wrong with them, from all of their pixels."""
+    """
+    Find what an image and its mask are, and what is wrong with them, from all of their pixels.
+
+    Args:
+        pair: ``{"image": path, "label": path}``.
+
+    Returns:
+        The finding; a file that cannot be read is one of its problems.
+    """
     headers, problems = _headers(pair)
     finding = Finding(problems)
     arrays = {}
@@ -196,7 +212,7 @@ def _mask_problems(path: str, mask: np.ndarray, share: float) -> list[Problem]:
         text = "the mask is empty; right for an image without an object, else draw it anew"
         problems.append(Problem(path, "mask empty", f"{path}: {text}", False))
     elif share == 1:
-        text = "the mask is full, as no value in it is 0; right for an image without background, else draw it anew"
+        text = "the mask is full: all of it is foreground; right for an image without background, else draw it anew"
         problems.append(Problem(path, "mask full", f"{path}: {text}", False))
     if not ((mask == low) | (mask == high)).all():
         meaning = "those over half of the largest" if high == 1 else "all over 0"
@@ -218,6 +234,12 @@ def _inspect_chunk(pairs: Sequence[Pair]) -> list[Finding]:
 def inspect_pairs(pairs: Sequence[Pair]) -> list[Finding]:
     """
     :func:`inspect_pair` of many pairs on all cores, with a progress bar. A core holds one image and mask at a time.
+
+    Args:
+        pairs: list of ``{"image": path, "label": path}``.
+
+    Returns:
+        Their findings, in the same order.
 
     Raises:
         InputError: a process was killed, as when memory runs out.

@@ -45,7 +45,10 @@ class ReadableImages(IterableDataset):
                 if cause is None:
                     raise
                 self.errors.append((item["image"], str(cause)))
-                with whole_file(self.failed) as part, open(part, "w", newline="", encoding="utf-8") as file:
+                with (
+                    whole_file(self.failed) as part,
+                    open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+                ):
                     csv.writer(file).writerows([("image", "error"), *self.errors])
                 continue
             yield loaded

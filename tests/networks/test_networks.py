@@ -148,8 +148,7 @@ def test_safe_batch_norm_is_batch_norm(shape, options):
     ours, theirs = SafeBatchNorm(3, **options), nn.BatchNorm2d(3, **options)
     for _ in range(2):
         assert torch.equal(ours(images(*shape)), theirs(images(*shape)))
-    ours.eval(), theirs.eval()
-    assert torch.equal(ours(images(*shape)), theirs(images(*shape)))
+    assert torch.equal(ours.eval()(images(*shape)), theirs.eval()(images(*shape)))
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     for name, value in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
@@ -216,11 +215,13 @@ def test_script(network):
 @pytest.fixture(scope="module")
 def exported(network):
     network.eval()
+    # unnamed: torch cannot prove the conditions that a ceil-mode pooling puts on sizes, which it demands of named ones
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
         return torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
 
 
+@pytest.mark.slow
 @only_lite
 def test_export(network, exported):
     program = exported.module()
@@ -229,6 +230,7 @@ def test_export(network, exported):
             assert_agree(program(image), network(image))
 
 
+@pytest.mark.slow
 @only_lite
 def test_onnx(network, exported, tmp_path):
     torch.onnx.export(exported, f=tmp_path / "network.onnx", dynamo=True, verbose=False)
