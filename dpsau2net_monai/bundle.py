@@ -16,6 +16,7 @@ __all__ = [
     "choose",
     "datalist",
     "find_images",
+    "is_on",
     "is_terminal",
     "load_weights",
     "one_line_errors",
@@ -31,6 +32,17 @@ def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
     if value not in choices:
         raise InputError(f"{key} is one of {', '.join(choices)}, not '{value}'")
     return choices[value]
+
+
+def is_on(key: str, value: bool | str) -> bool:
+    """
+    Return a config's switch as a boolean: ``--resume true`` on the command line arrives as text, of which "false", too,
+    would be true. Anything but true and false is an :class:`InputError`.
+    """
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise InputError(f"{key} is true or false, not '{value}'")
+    return text == "true"
 
 
 def is_terminal() -> bool:

@@ -90,13 +90,13 @@ def test_one_file_or_a_list(kind, images, weights, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "deep.png")), PATTERN * 255)
 
 
-def test_from_inside_the_bundle_without_its_root(images, weights, tmp_path):
+def test_from_inside_the_bundle_without_its_root_and_with_false_as_it_is_typed(images, weights, tmp_path):
     result = bundle_run(
         "segmenting", config_file="configs/inference.yaml", cwd=ROOT / "bundle", dataset_dir=images / "deep.tif",
-        ckpt_path=weights, network_def=BRIGHT, output_dir=tmp_path,
+        ckpt_path=weights, network_def=BRIGHT, output_dir=tmp_path, save_overlay="false", amp="false", overwrite="true",
     )  # fmt: skip
     succeeded(result)
-    assert (tmp_path / "deep.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["deep.png"]
 
 
 def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
