@@ -89,7 +89,9 @@ def test_volumes_train_too(tmp_path):
             spatial_dims=3, in_channels=1, **{**QUICK, "max_epochs": 1, "roi_size": [32, 32, 32]},
         )
     )  # fmt: skip
-    load_weights(DPSAU2NetLite(3, 1, 1), tmp_path / "models" / "model.pt")
+    network = DPSAU2NetLite(3, 1, 1)
+    load_weights(network, tmp_path / "models" / "model.pt")
+    assert network.eval()(torch.zeros(1, 1, 40, 36, 33)).shape == (1, 1, 40, 36, 33)
 
 
 def test_paper_protocol(dataset, tmp_path):
