@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import unicodedata
 
@@ -40,5 +42,11 @@ def one_line_errors() -> None:
             previous(kind, error, traceback)
         else:
             print(f"error: {cause}", file=sys.stderr)
+            # a thread that still reads an image would be cut off within C++, which aborts with a line of its own; so do
+            # what the interpreter does at its end, but for that
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
 
     sys.excepthook = hook
