@@ -151,8 +151,8 @@ class DPSAU2NetLite(DPSAU2Net):
     stem, so that the whole nested U works at half the image's resolution and its logits are enlarged at the end. The
     inner Us are lower than the full network's, as there are fewer resolutions below them.
 
-    On one CPU thread a training image of 256 x 256 takes 0.4 s against the full network's 14 s, and a forward pass
-    0.12 s against 2.1 s (2026-11-22, ``benchmarks/network_speed.py``). Much of that is the stem's doing: without it
+    On two CPU threads a training image of 256 x 256 takes 0.32 s against the full network's 6.0 s, and a forward pass
+    0.10 s against 1.06 s (2026-11-22, ``benchmarks/network_speed.py``). Much of that is the stem's doing: without it
     (``STEM_CHANNELS = None``) the same table takes some five times as long to train. At such widths it is memory
     traffic, not arithmetic, that costs, and the stem quarters it.
 
