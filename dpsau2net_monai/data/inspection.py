@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..errors import InputError, one_line
 from .picture_reader import read_picture, read_picture_header
-from .reading import foreground, reading, require_finite
+from .reading import foreground, is_volume, reading, require_finite
 
 __all__ = ["Finding", "Header", "Problem", "inspect_headers", "inspect_pair", "inspect_pairs", "read_header"]
 
@@ -67,10 +67,6 @@ class Finding:
     mask_digest: bytes | None = None
 
 
-def _is_volume(path: str) -> bool:
-    return path.lower().endswith((".nii", ".nii.gz"))
-
-
 def read_header(path: str) -> Header:
     """
     Read the header of a picture or a volume.
@@ -78,7 +74,7 @@ def read_header(path: str) -> Header:
     Raises:
         InputError: the file is no image, or one of other than 2 or 3 dimensions.
     """
-    if not _is_volume(path):
+    if not is_volume(path):
         picture = read_picture_header(path)
         return Header(picture.size, picture.stored, picture.depth, picture.turn)
     with reading(path):
@@ -95,7 +91,7 @@ def read_header(path: str) -> Header:
 
 def _read(path: str) -> np.ndarray:
     """The image as training reads it: a picture (height, width[, channels]), a volume (x, y[, z, channels])."""
-    if not _is_volume(path):
+    if not is_volume(path):
         return read_picture(path)
     with reading(path):
         return np.asanyarray(nibabel.load(path).dataobj).astype(np.float32, copy=False)
@@ -186,11 +182,11 @@ def inspect_pair(pair: Pair) -> Finding:
     if "image" in arrays:
         image, header = arrays["image"], headers["image"]
         finding.size, finding.depth = header.size, header.depth
-        finding.channels = image.shape[-1] if image.ndim > (3 if _is_volume(pair["image"]) else 2) else 1
+        finding.channels = image.shape[-1] if image.ndim > (3 if is_volume(pair["image"]) else 2) else 1
         finding.image_digest = _digest(image)
     if "label" in arrays:
         mask = arrays["label"]
-        if mask.ndim > (3 if _is_volume(pair["label"]) else 2):
+        if mask.ndim > (3 if is_volume(pair["label"]) else 2):
             mask = mask.max(-1)
         inside = foreground(mask)
         finding.foreground = float(inside.mean())

@@ -19,7 +19,7 @@ from ..files import whole_file
 from .archive import unpacked
 from .datalist import SUFFIXES, name_of
 from .picture_reader import read_picture
-from .reading import foreground, reading, require_finite
+from .reading import foreground, is_volume, reading, require_finite
 
 __all__ = [
     "Item",
@@ -72,13 +72,9 @@ def is_image(name: str) -> bool:
     return name.lower().endswith((*SUFFIXES, *CONVERTED)) and not PurePosixPath(name).name.startswith(".")
 
 
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def image_size(path: Path) -> tuple[int, ...]:
     """The spatial size of an image as its array has it; a picture is decoded to its end for it."""
-    if not _is_volume(path):
+    if not is_volume(path):
         return read_picture(path).shape[:2]
     with reading(path):
         return nibabel.load(path).shape[:3]
@@ -174,7 +170,7 @@ def prepare_pairs(source: PathLike, output_dir: PathLike, items: Mapping[str, It
 
     def one_mask(image: Path, masks: list[Path], note: Callable[[str], None]) -> Labels:
         size, mask = image_size(image), masks[0]
-        if _is_volume(mask):
+        if is_volume(mask):
             if image_size(mask) != size:
                 raise InputError(f"{mask}: {size_words(image_size(mask), size)}")
             return {"masks": mask}

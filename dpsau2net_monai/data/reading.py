@@ -14,9 +14,14 @@ from PIL import UnidentifiedImageError
 
 from ..errors import InputError
 
-__all__ = ["foreground", "reading", "require_finite"]
+__all__ = ["foreground", "is_volume", "reading", "require_finite"]
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+def is_volume(path: str | os.PathLike) -> bool:
+    """Whether a file is a NIfTI by its name; every other image is a picture."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
 def _reason(error: Exception) -> str:

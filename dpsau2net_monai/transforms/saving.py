@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from ..data.datalist import name_of
+from ..data.reading import is_volume
 from ..files import whole_file
 
 __all__ = ["SaveMaskd", "SaveOverlayd", "draw_contours", "mask_path", "without_masks"]
@@ -28,8 +29,7 @@ TRUTH, PREDICTION, BOTH = (230, 159, 0), (86, 180, 233), (255, 255, 255)
 
 def mask_path(output_dir: str | os.PathLike, image: str | os.PathLike) -> Path:
     """Where the mask of ``image`` is written: ``NAME.nii.gz`` for a NIfTI, ``NAME.png`` for a picture."""
-    volume = str(image).lower().endswith((".nii", ".nii.gz"))
-    return Path(output_dir) / f"{name_of(image)}{'.nii.gz' if volume else '.png'}"
+    return Path(output_dir) / f"{name_of(image)}{'.nii.gz' if is_volume(image) else '.png'}"
 
 
 def without_masks(images: Sequence[dict[str, str]], output_dir: str | os.PathLike) -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ class SaveMaskd(MapTransform):
             mask = torch.as_tensor(data[key][0]).cpu().numpy().astype(np.uint8)
             path = mask_path(self.output_dir, meta[ImageMetaKey.FILENAME_OR_OBJ])
             with whole_file(path) as part:
-                if path.name.endswith(".nii.gz"):
+                if is_volume(path):
                     shape = [int(size) for size in meta[MetaKeys.SPATIAL_SHAPE]]
                     nibabel.save(
                         nibabel.Nifti1Image(mask.reshape(shape), np.asarray(meta[MetaKeys.ORIGINAL_AFFINE])), part
@@ -84,7 +84,7 @@ def draw_contours(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray |
         truth: (height, width) of 0 and 1; its contour is orange, and white where the two coincide.
 
     Returns:
-        uint8 array (height, width, 3), enlarged by a whole number to at least 512 pixels a side.
+        uint8 array (height, width, 3), enlarged by a whole number until its longer side has at least 512 pixels.
     """
     low, high = np.percentile(image, (0.2, 99.8))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
