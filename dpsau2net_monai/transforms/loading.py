@@ -40,7 +40,8 @@ class _Loadd(LoadImaged):
         for key in self.key_iterator(result):
             path = result[key]
             with reading(path):
-                image = self._loader(path, reader)
+                loaded = self._loader(path, reader)
+            image = loaded[0] if isinstance(loaded, tuple) else loaded  # MONAI Label asks for the metadata besides
             require_finite(image.numpy(), path)
             while image.ndim > self.spatial_dims + 1 and image.shape[-1] == 1:
                 image = image.squeeze(-1)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import csv
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from monai.transforms import NormalizeIntensityd
+from PIL import Image
+
+import dpsau2net_monai.transforms.saving as saving
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.transforms import LoadPictured, SaveObjectsd
+
+# 30 rows, 40 columns: an object of 24 pixels and one of a single pixel
+MASK = np.zeros((30, 40), np.uint8)
+MASK[3:7, 10:16] = MASK[20, 30] = 1
+GREY = MASK * 150 + 50
+FIRST, SECOND = ["24", "4.5", "12.5"], ["1", "20", "30"]
+
+
+def save(path, array):
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, array)
+    elif path.suffix == ".png":
+        Image.fromarray(array).save(path)
+    else:
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    return str(path)
+
+
+def objects_of(path, mask, folder, spatial_dims=2):
+    """The table's head and its rows, after what the bundle does to an image before."""
+    data = LoadPictured("image", 3, spatial_dims)({"image": path})
+    data = NormalizeIntensityd("image")(data)
+    data["pred"] = data["image"][:1] * 0 + np.ascontiguousarray(mask)[None]
+    SaveObjectsd("pred", folder)(data)
+    (table,) = folder.iterdir()
+    assert table.name == "image.csv"
+    with open(table, newline="") as file:
+        head, *rows = csv.reader(file)
+    return head, rows
+
+
+@pytest.mark.parametrize(
+    "name, array, means",
+    [
+        ("image.png", GREY, [["200"], ["200"]]),
+        ("image.png", MASK > 0, [["1"], ["1"]]),
+        ("image.png", np.dstack([GREY, GREY // 2, MASK]), [["200", "100", "1"]] * 2),
+        ("image.tif", GREY.astype(np.uint16) * 100, [["20000"], ["20000"]]),
+        ("image.tif", GREY / np.float32(8), [["25"], ["25"]]),
+        ("image.nii.gz", GREY.T.astype(np.int16) - 300, [["-100"], ["-100"]]),
+        ("image.nii", GREY.T[..., None], [["200"], ["200"]]),
+    ],
+    ids=["8 bits", "1 bit", "colours", "16 bits", "float", "volume", "slice"],
+)
+def test_objects_have_their_place_and_the_files_intensity(name, array, means, tmp_path):
+    head, rows = objects_of(save(tmp_path / name, array), MASK.T, tmp_path / "objects")
+    colours = ["mean_intensity"] if len(means[0]) == 1 else [f"mean_intensity_{i}" for i in range(3)]
+    assert head == ["label", "area", "centroid_row", "centroid_column", *colours]
+    assert rows == [["1", *FIRST, *means[0]], ["2", *SECOND, *means[1]]]
+
+
+def test_objects_of_a_volume(tmp_path):
+    volume = np.zeros((8, 9, 10), np.uint8)
+    volume[1:3, 2:5, 3:7] = 1
+    path = save(tmp_path / "image.nii.gz", volume * 7)
+    head, rows = objects_of(path, volume, tmp_path / "objects", spatial_dims=3)
+    assert head == ["label", "volume", "centroid_x", "centroid_y", "centroid_z", "mean_intensity"]
+    assert rows == [["1", "24", "1.5", "3", "4.5", "7"]]
+
+
+def test_without_objects_there_is_the_head_alone(tmp_path):
+    head, rows = objects_of(save(tmp_path / "image.png", GREY), MASK.T * 0, tmp_path / "objects")
+    assert head == ["label", "area", "centroid_row", "centroid_column", "mean_intensity"] and rows == []
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stopped_table(labels, image):
+        def rows():
+            yield "label"
+            raise Stopped
+
+        return rows()
+
+    monkeypatch.setattr(saving, "object_table", stopped_table)
+    with pytest.raises(Stopped):
+        objects_of(save(tmp_path / "image.png", GREY), MASK.T, tmp_path / "objects")
+    assert not list((tmp_path / "objects").iterdir())
+
+
+def test_an_image_that_is_gone_is_named(tmp_path):
+    data = LoadPictured("image", 1)({"image": save(tmp_path / "image.png", GREY)})
+    (tmp_path / "image.png").unlink()
+    with pytest.raises(InputError, match="image.png: no such file"):
+        SaveObjectsd("image", tmp_path)(data)
