@@ -6,11 +6,12 @@ DEMO ?= demo
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo browser test integration lint clean
 
 help:
-	@echo "make demo     try everything on synthetic images: train, evaluate, segment; results in $(DEMO)/"
-	@echo "make test     run all tests"
+	@echo "make demo     try everything on synthetic images: segment, train, evaluate; results in $(DEMO)/"
+	@echo "make test     run all tests but make integration's"
+	@echo "make integration  try the packaged bundle in MONAI Label"
 	@echo "make lint     check the code's form"
 	@echo "make clean    remove the environment and the demo's results"
 
@@ -26,8 +27,17 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 demo: install
 	./demo.sh $(DEMO)
 
-test: install
-	$(BIN)/python -m pytest
+# Chromium, in which a test opens the report; where it cannot be installed here, that test says what is missing
+browser:
+	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } || true
+
+test: install browser
+	$(BIN)/python -m pytest -m "not integration"
+
+# with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once
+integration: install
+	$(BIN)/python -m pytest -m integration -rP
 
 lint: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "ruff>=0.6"

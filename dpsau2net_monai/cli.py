@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,16 +30,20 @@ from .data import (
 from .errors import InputError, one_line
 from .files import whole_file
 from .networks import convert_weights, read_weights
+from .report import compare_evaluations
+from .zoo import package_bundle, write_bioimageio
 
 __all__ = ["main"]
 
 
 def _split(args: argparse.Namespace) -> None:
     output = args.output or Path(args.dataset) / "split.csv"
-    categories = split([name_of(pair["image"]) for pair in find_pairs(args.dataset)], args.size, args.seed)
+    names = [name_of(pair["image"]) for pair in find_pairs(args.dataset)]
+    categories = split(names, args.size, args.seed, args.validation)
     write_split(output, categories)
-    n_train = list(categories.values()).count("train")
-    print(f"{n_train} images train, {len(categories) - n_train} test: {output}")
+    counts = Counter(categories.values())
+    validating = f"{counts['validation']} validate, " if args.validation else ""
+    print(f"{counts['train']} images train, {validating}{counts['test']} test: {output}")
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -71,6 +76,15 @@ def _prepare_clinicdb(args: argparse.Namespace) -> None:
 
 def _prepare_tree(args: argparse.Namespace) -> None:
     _show(prepare_tree(args.source, args.output, args.dry_run), args.output)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    print(compare_evaluations(args.run_a, args.run_b))
+
+
+def _package(args: argparse.Namespace) -> None:
+    write = {"monai": package_bundle, "bioimageio": write_bioimageio}[args.format]
+    print(write(args.bundle_root, args.output, args.name))
 
 
 def _convert_weights(args: argparse.Namespace) -> None:
@@ -106,9 +120,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     sub.set_defaults(csvfile=None)
 
-    sub = command("split", _split, "write which images train and which test to a CSV")
+    sub = command("split", _split, "write which images train, validate and test to a CSV")
     sub.add_argument("--dataset", required=True, help="folder with images/ and masks/")
     sub.add_argument("--size", type=float, default=0.9, help="share of the images that train")
+    sub.add_argument(
+        "--validation",
+        type=float,
+        default=0,
+        help="share that validates (default: none; a fold of the training images)",
+    )
     sub.add_argument("--seed", type=int, default=42, help="of the draw")
     sub.add_argument("--output", help="CSV to write (default: DATASET/split.csv)", default=argparse.SUPPRESS)
     sub.set_defaults(output=None)
@@ -136,6 +156,19 @@ def _parser() -> argparse.ArgumentParser:
             sub.set_defaults(sha256=None)
         if name == "tree":
             sub.add_argument("--dry_run", action="store_true", help="show the rule that pairs them, and stop")
+
+    sub = command("compare", _compare, "set two evaluations of the same images side by side, image by image")
+    sub.add_argument("run_a", metavar="RUN_A", help="folder that `evaluating` wrote to")
+    sub.add_argument("run_b", metavar="RUN_B", help="another, of the same images")
+
+    sub = command("package", _package, "pack the bundle to run where this package is not installed, as in MONAI Label")
+    sub.add_argument("--output", required=True, help="folder to make it in", default=argparse.SUPPRESS)
+    sub.add_argument("--name", required=True, help="of the package", default=argparse.SUPPRESS)
+    sub.add_argument(
+        "--format", choices=("monai", "bioimageio"), default="monai",
+        help="monai: a bundle's folder, for MONAI's programs; bioimageio: a zip for QuPath, Fiji, ilastik and napari",
+    )  # fmt: skip
+    sub.add_argument("--bundle_root", default="bundle", help="the bundle to take configs, docs and weights from")
 
     sub = command("convert-weights", _convert_weights, "turn weights with the published names into ours")
     sub.add_argument("source", help="state dictionary with the published names, as torch.save writes it")

@@ -21,6 +21,7 @@ __all__ = ["datalist", "find_images", "find_pairs", "name_of", "read_split", "sp
 
 SUFFIXES = (*PICTURE_SUFFIXES, ".nii", ".nii.gz")
 FOLDS = 5
+PARTS = ("train", "validation", "test")  # a split's categories
 
 PathLike = str | os.PathLike
 
@@ -220,28 +221,34 @@ def find_pairs(dataset_dir: PathLike) -> list[Pair]:
     return usable({"all": _list_folder(Path(dataset_dir)).sections["train"]}, dataset_dir)["all"]
 
 
-def split(names: Iterable[str], size: float = 0.9, seed: int = 42) -> dict[str, str]:
+def split(names: Iterable[str], size: float = 0.9, seed: int = 42, validation: float = 0) -> dict[str, str]:
     """
-    Draw which images train and which test; the same names, size and seed give the same split on any machine.
+    Draw which images train, validate and test; the same arguments give the same split on any machine, and the test
+    images are the same wherever ``size + validation`` is.
 
     Args:
         names: the images' names, in any order.
         size: share of the images that train, between 0 and 1.
         seed: of the draw.
+        validation: share of the images that validate; 0: a fold of those that train is to.
 
     Returns:
-        ``"train"`` or ``"test"`` by name, sorted by name.
+        ``"train"``, ``"validation"`` or ``"test"`` by name, sorted by name.
 
     Raises:
-        InputError: ``size`` leaves one of the parts empty.
+        InputError: the shares leave one of the parts empty.
     """
     names = sorted(names)
-    n_train = round(size * len(names)) if 0 < size < 1 else 0
-    if not 0 < n_train < len(names):
-        raise InputError(f"a share of {size} leaves no image for one part of {len(names)}; size is between 0 and 1")
-    train, _ = partition_dataset(names, ratios=[n_train, len(names) - n_train], shuffle=True, seed=seed)
-    train = set(train)
-    return {name: "train" if name in train else "test" for name in names}
+    in_range = 0 < size < 1 and 0 <= validation < 1
+    n_train, n_fit = (round(share * len(names)) if in_range else 0 for share in (size, size + validation))
+    if not 0 < n_train < len(names) or not n_train + (validation > 0) <= n_fit < len(names):
+        shares = f"{size}" if validation == 0 else f"{size} and {validation}"
+        raise InputError(f"a share of {shares} leaves no image for one part of {len(names)}; size is between 0 and 1")
+    counts = {"train": n_train, "validation": n_fit - n_train, "test": len(names) - n_fit}
+    counts = {part: count for part, count in counts.items() if count}
+    parts = partition_dataset(names, ratios=list(counts.values()), shuffle=True, seed=seed)
+    category = {name: part for part, members in zip(counts, parts) for name in members}
+    return {name: category[name] for name in names}
 
 
 def write_split(path: PathLike, categories: Mapping[str, str]) -> None:
@@ -268,8 +275,8 @@ def read_split(path: PathLike) -> dict[str, str]:
         raise InputError(f"{path}: is no table of the columns image_id and category") from error
     categories = {name_of(name) if name.lower().endswith(SUFFIXES) else name: category for name, category in rows}
     for name, category in categories.items():
-        if category not in ("train", "test"):
-            raise InputError(f"{path}: '{name}' has the category '{category}', which is neither train nor test")
+        if category not in PARTS:
+            raise InputError(f"{path}: '{name}' has the category '{category}', which is none of {', '.join(PARTS)}")
     return categories
 
 
@@ -297,7 +304,8 @@ def divide(
             unknown = next((name for name in categories if name not in by_name), None)
             if unknown is not None:
                 raise InputError(f"{csvfile}: '{unknown}' is no image of {dataset_dir}")
-        parts.update({part: [by_name[n] for n in by_name if categories.get(n) == part] for part in ("train", "test")})
+        drawn = {part: [by_name[n] for n in by_name if categories.get(n) == part] for part in PARTS}
+        parts.update(drawn if drawn["validation"] else {part: drawn[part] for part in ("train", "test")})
     if not parts["validation"] and len(parts["train"]) < FOLDS:
         raise InputError(
             f"{dataset_dir}: {len(parts['train'])} images to train on; there must be at least {FOLDS}, one a fold"
@@ -320,8 +328,9 @@ def datalist(
         dataset_dir: a folder with ``images/`` and ``masks/`` (see :func:`find_pairs`), or a MONAI or Decathlon
             datalist, a ``.json`` file with the sections ``training`` and, where it has them, ``validation`` and
             ``test``.
-        csvfile: which image trains and which tests (see :func:`read_split`); images that it does not name are left out.
-            None: the split is drawn with ``size`` and ``seed``.
+        csvfile: which image trains, validates and tests (see :func:`read_split`); images that it does not name are left
+            out, and where it names none that validates, ``fold`` does. None: the split is drawn with ``size`` and
+            ``seed``.
         size: share of the images that train.
         seed: of the split, and of the five folds of the training part.
         fold: which of the folds validates, 0 to 4.

@@ -1,2 +1,3 @@
+from .evaluation_report import EvaluationReport
 from .run_guard import RunGuard
 from .run_keeper import RunKeeper

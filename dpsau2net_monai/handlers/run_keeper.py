@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ __all__ = ["RunKeeper"]
 
 class RunKeeper:
     """
-    Ignite handler of a trainer that keeps its best weights and, after every epoch, all that it takes to go on; with
-    ``resume`` it goes on from the last whole epoch. On the CPU a run that was killed and resumed ends with the very
-    weights of one that was not: each epoch's randomness is a function of the seed and the epoch alone.
+    Ignite handler of a trainer that keeps its best weights and, after every epoch, its curves and all that it takes to
+    go on; with ``resume`` it goes on from the last whole epoch. On the CPU a run that was killed and resumed ends with
+    the very weights of one that was not: each epoch's randomness is a function of the seed and the epoch alone.
 
     ``monai.handlers.CheckpointSaver`` writes over the file that it replaces, so that a full disk loses both, and starts
     anew with what was best; ``CheckpointLoader`` restores no randomness.
@@ -31,7 +32,9 @@ class RunKeeper:
     Put it behind the handlers of the learning rate and of validation: what they change belongs to the epoch.
 
     Args:
-        folder: where ``model.pt``, the weights of the best validation, and ``state-EPOCH.pt`` are written.
+        folder: where ``model.pt``, the weights of the best validation or, where no image validates, of the last epoch,
+            ``state-EPOCH.pt`` and ``history.csv``, each epoch's learning rate, training loss and, where it was
+            validated, metrics, are written.
         network: the network itself, not what ``DistributedDataParallel`` wraps around it.
         optimizer: of the trainer.
         lr_scheduler: of the trainer.
@@ -61,6 +64,7 @@ class RunKeeper:
         self.n_saved = n_saved
         self.patience = patience
         self.best: dict[str, Any] = {"metric": float("-inf"), "epoch": 0}
+        self.history: list[dict[str, float]] = []
         self.evaluator = evaluator
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
@@ -101,7 +105,7 @@ class RunKeeper:
             raise InputError(
                 f"{path}: is of another network or optimizer; resume with the config that stands beside it"
             ) from error
-        self.best = state["best"]
+        self.best, self.history = state["best"], state["history"]
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         engine.logger.info(f"{path}: going on after epoch {state['epoch']}")
@@ -110,6 +114,7 @@ class RunKeeper:
         seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, self.rank]).generate_state(1)[0])
         set_determinism(seed)
         set_rnd(engine.data_loader.dataset, seed)
+        self.learning_rate = self.parts["optimizer"].param_groups[0]["lr"]
         engine.set_data(engine.data_loader)  # a fresh iterator: the order of the images, too, is drawn from here on
 
     def save_best(self, evaluator: Engine) -> None:
@@ -119,12 +124,23 @@ class RunKeeper:
             self._save(self.parts["model"].state_dict(), self.folder / "model.pt")
 
     def save_state(self, engine: Engine) -> None:
+        epoch = {"epoch": engine.state.epoch, "learning_rate": self.learning_rate, **engine.state.metrics}
+        if self.evaluator.state.epoch == engine.state.epoch:
+            epoch.update(self.evaluator.state.metrics)
+        self.history.append({name: float(value) for name, value in epoch.items()})
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state.update(best=self.best, epoch=engine.state.epoch)
+        state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
+        if not len(self.evaluator.data_loader):  # nothing validates: too few labels in MONAI Label
+            self._save(state["model"], self.folder / "model.pt")
         self._save(state, self.folder / f"state-{engine.state.epoch:05d}.pt")
         if self.rank == 0:
             for path in self._states()[: -self.n_saved]:
                 path.unlink()
+            with whole_file(self.folder / "history.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+                columns = dict.fromkeys(name for epoch in self.history for name in epoch)
+                writer = csv.DictWriter(file, list(columns))
+                writer.writeheader()
+                writer.writerows(self.history)
 
     def check_patience(self, engine: Engine) -> None:
         if self.patience is not None and engine.state.epoch - self.best["epoch"] >= self.patience:

@@ -4,8 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from conftest import QUICK, bundle_run, succeeded
+from monai.transforms import AsDiscrete
 from PIL import Image
+
+from dpsau2net_monai.handlers.evaluation_report import THRESHOLDS, dice_by_threshold
 
 METRICS = ("mean_dice", "iou", "hd95", "accuracy", "precision", "sensitivity", "f1")
 
@@ -19,7 +23,7 @@ def rows(path):
 def evaluated(trained, dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     keys = {**QUICK, "dataset_dir": dataset, "ckpt_dir": trained / "models", "output_dir": folder, "threshold": 0.4}
-    succeeded(bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys))
+    succeeded(bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys, save_objects="true"))
     return folder
 
 
@@ -38,6 +42,49 @@ def test_each_test_image_has_a_picture(evaluated):
     assert {path.name for path in pictures} == names
     colours = {tuple(colour) for path in pictures for colour in np.asarray(Image.open(path)).reshape(-1, 3)}
     assert (230, 159, 0) in colours  # the true contour
+
+
+def test_one_table_of_all_figures_and_one_page(evaluated):
+    images = rows(evaluated / "images.csv")
+    for metric in METRICS:
+        figures = [float(row["mean"]) for row in rows(evaluated / f"val_{metric}_raw.csv")]
+        assert [float(row[metric.removeprefix("mean_")]) for row in images] == pytest.approx(figures, abs=1e-4)
+    for row in images:
+        objects = rows(evaluated / "objects" / f"{row['image']}.csv")
+        assert len(objects) == int(row["predicted_objects"]) and 0 <= float(row["object_ap"]) <= 1
+    page = (evaluated / "report.html").read_text()
+    assert all(row["image"] in page for row in images) and "model.pt" in page and "0.4" in page
+
+
+def test_the_true_objects_are_the_numbered_ones_where_there_are(trained, dataset, tmp_path):
+    instances = tmp_path / "instances"
+    instances.mkdir()
+    for path in (dataset / "images").iterdir():
+        numbered = np.zeros(Image.open(path).size[::-1], np.uint16)
+        numbered[:, :7] = np.arange(1, 8)
+        Image.fromarray(numbered).save(instances / path.name)
+    keys = {**QUICK, "dataset_dir": dataset, "ckpt_dir": trained / "models", "output_dir": tmp_path}
+    keys |= {"instances_dir": instances, "tta": "true", "save_overlay": "false"}
+    succeeded(bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys))
+    images = rows(tmp_path / "images.csv")
+    assert [row["true_objects"] for row in images] == ["7"] * 4
+
+    Image.fromarray(numbered[:3, :3]).save(instances / f"{images[0]['image']}.png")
+    result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys)
+    assert result.returncode != 0 and result.stderr.count("\n") == 1 and f"{images[0]['image']}.png: " in result.stderr
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.4, 0.5])
+def test_the_curve_of_dice_against_the_threshold(threshold):
+    rng = np.random.default_rng(0)
+    true = torch.from_numpy(rng.random((40, 30)) < 0.3)
+    probability = torch.from_numpy((0.6 * true.numpy() + 0.4 * rng.random(true.shape)).round(2)).float()
+    curve = dict(zip(THRESHOLDS, dice_by_threshold(probability, true)))
+    predicted = AsDiscrete(threshold=threshold)(probability) > 0
+    assert curve[threshold] == pytest.approx(
+        2 * (predicted & true).sum().item() / (predicted.sum() + true.sum()).item()
+    )
+    assert dice_by_threshold(probability * 0, true & False) == [1] * 19
 
 
 def test_a_file_that_is_no_weights_file_ends_in_one_line(dataset, tmp_path):

@@ -62,6 +62,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(num_workers, kil
     (first, *rest), (second, *other_rest) = weights(whole), weights(killed)
     assert len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
     assert rest == other_rest
+    curves = [(folder / "models" / "history.csv").read_text() for folder in (whole, killed)]
+    assert curves[0] == curves[1] and curves[0].count("\n") == 1 + EPOCHS
     # only the last states are kept, and nothing half-written is left by the kills but files that say so
     assert len(list((killed / "models").glob("state-*.pt"))) == 2
     assert not list((killed / "models").glob("before-*"))

@@ -67,6 +67,18 @@ def test_split_command_and_training_agree(tree, capsys):
     assert tests == {name_of(pair["image"]) for pair in by_csv["test"]}
 
 
+def test_a_split_with_validation_images(tree, capsys):
+    csvfile = tree / "three.csv"
+    main(["split", "--dataset", str(tree), "--size", "0.6", "--validation", "0.2", "--output", str(csvfile)])
+    assert "12 images train, 4 validate, 4 test" in capsys.readouterr().out
+    parts = datalist(tree, csvfile)
+    assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 12, "validation": 4, "test": 4}
+    assert parts["test"] == datalist(tree, size=0.8)["test"]
+    assert parts == datalist(tree, csvfile, fold=1)
+    with pytest.raises(InputError, match="a share of 0.9 and 0.1 leaves no image"):
+        split(["a", "b"] * 20, 0.9, validation=0.1)
+
+
 def test_the_folds_cover_the_training_part_once(tree):
     folds = [datalist(tree, fold=fold) for fold in range(5)]
     validation = [pair["image"] for parts in folds for pair in parts["validation"]]
@@ -134,7 +146,7 @@ def _csv(*rows):
         (lambda tree: {"dataset_dir": tree / "no.json"}, "no such datalist"),
         (lambda tree: {"csvfile": tree / "no.csv"}, "no such CSV"),
         (_csv("a,b", "1,2"), "no table of the columns image_id and category"),
-        (_csv("image_id,category", "cell 1,valid"), "neither train nor test"),
+        (_csv("image_id,category", "cell 1,valid"), "none of train, validation, test"),
         (_csv("image_id,category", "cell 99,train"), "'cell 99' is no image"),
         (_csv("image_id,category", "cell 1,train", "cell 2,test"), "there must be at least 5"),
         (lambda tree: {"size": 1.5}, "size is between 0 and 1"),

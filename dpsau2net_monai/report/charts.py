@@ -1,0 +1,146 @@
+"""Charts as SVG to stand within a page, whose text colour and font they take."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["dice_histogram", "threshold_curve", "training_curves"]
+
+# told apart by people of every colour vision (Okabe and Ito's palette)
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+TEXT = "#010203"  # stands for currentColor, which matplotlib cannot write
+STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    **{f"{part}.color": TEXT for part in ("text", "xtick", "ytick")},
+    **{f"axes.{part}color": TEXT for part in ("label", "edge")},
+}
+
+
+def _svg(figure: Figure, name: str) -> str:
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(TEXT, "currentColor")
+    # its style is for every element of the page that it stands in
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    # no id twice in a page of several charts
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+
+
+def _figure() -> Figure:
+    return Figure((5.2, 3.4), layout="constrained")
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(color=TEXT, alpha=0.15, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def dice_histogram(dice: Sequence[float]) -> str:
+    """
+    Args:
+        dice: of each image.
+
+    Returns:
+        SVG of the number of images in 20 bins from 0 to 1, with their mean and median.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure()
+        axes = figure.subplots()
+        _grid(axes)
+        axes.hist(np.clip(dice, 0, 1), np.linspace(0, 1, 21), color=BLUE, alpha=0.75, rwidth=0.92)
+        for what, value, colour, style in (
+            ("mean", np.mean(dice), VERMILION, "--"),
+            ("median", np.median(dice), TEXT, ":"),
+        ):
+            axes.axvline(value, color=colour, linestyle=style, label=f"{what} {value:.3f}")
+        axes.set(xlim=(0, 1), xlabel="Dice", ylabel="images")
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        figure.legend(loc="outside upper left", ncols=2)
+    return _svg(figure, "histogram")
+
+
+def threshold_curve(dice_by_threshold: Mapping[float, float], threshold: float) -> str:
+    """
+    Args:
+        dice_by_threshold: mean Dice at each threshold of the probability.
+        threshold: the one that the predictions were made with.
+
+    Returns:
+        SVG of the mean Dice against the threshold.
+    """
+    thresholds = sorted(dice_by_threshold)
+    dice = [dice_by_threshold[value] for value in thresholds]
+    with matplotlib.rc_context(STYLE):
+        figure = _figure()
+        axes = figure.subplots()
+        _grid(axes)
+        axes.plot(thresholds, dice, color=BLUE, marker="o", markersize=4, label="mean Dice")
+        axes.axvline(threshold, color=VERMILION, linestyle="--", label=f"threshold {threshold:g}")
+        axes.set(xlim=(0, 1), xlabel="threshold", ylabel="mean Dice")
+        axes.margins(y=0.15)
+        figure.legend(loc="outside upper left", ncols=2)
+    return _svg(figure, "threshold")
+
+
+def _column(history: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:
+    """Epochs and values of a column where there is a value."""
+    values = [(float(row["epoch"]), float(row.get(name) or "nan")) for row in history]
+    values = [(epoch, value) for epoch, value in values if math.isfinite(value)]
+    return [epoch for epoch, _ in values], [value for _, value in values]
+
+
+def training_curves(history: Sequence[Mapping[str, str]]) -> str:
+    """
+    Args:
+        history: rows of a run's ``history.csv``, of which ``epoch``, ``train_loss``, ``val_mean_dice`` and
+            ``learning_rate`` are drawn, as far as they are there.
+
+    Returns:
+        SVG of training loss, validation Dice and learning rate by epoch.
+    """
+    curves = (
+        ("train_loss", "training loss", BLUE, "-", ""),
+        ("val_mean_dice", "validation Dice", VERMILION, "--", "o"),
+        ("learning_rate", "learning rate", GREEN, ":", ""),
+    )
+    with matplotlib.rc_context(STYLE):
+        figure = _figure()
+        loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        dice = loss.twinx()
+        dice.spines["right"].set_visible(True)
+        lines = []
+        for axes, (column, label, colour, style, marker) in zip((loss, dice, rate), curves):
+            epochs, values = _column(history, column)
+            if len(epochs) == 1:
+                marker = "o"  # a line of one point is not to be seen
+            lines += axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=4, label=label)
+        _grid(loss)
+        _grid(rate)
+        loss.set_ylabel("loss")
+        dice.set_ylabel("Dice")
+        rate.set(ylabel="rate", xlabel="epoch")
+        rate.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        rate.yaxis.set_major_locator(MaxNLocator(2))
+        rate.yaxis.set_major_formatter("{x:g}")
+        figure.legend(handles=lines, loc="outside upper left", ncols=3, handlelength=2, columnspacing=1.2)
+    return _svg(figure, "training")

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from skimage.draw import ellipse, rectangle
+
+from dpsau2net_monai.report import Example, Pictures, Summary, draw_pictures, render_page, summarise
+
+RNG = np.random.default_rng(0)
+NASTY = "<b>\"x'&amp;\u2028\udcff</script>"  # as a file's name may be
+
+
+def square(shape: tuple[int, int], *corners: tuple[int, int], side: int = 20) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    for corner in corners:
+        mask[rectangle(corner, extent=(side, side))] = 1
+    return mask
+
+
+def points(path: str) -> np.ndarray:
+    """All points of SVG path data of relative lines."""
+    found = []
+    for x, y, steps in re.findall(r"M([\d.-]+) ([\d.-]+)(?:h0|l([^M]*))", path):
+        moves = np.array(re.findall(r"-?[\d.]+", steps), float).reshape(-1, 2)
+        found += [*(np.cumsum(np.vstack([[float(x), float(y)], moves]), axis=0))]
+    return np.array(found).reshape(-1, 2)
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def grey(shape: tuple[int, int]) -> np.ndarray:
+    return RNG.normal(size=(*shape, 1))
+
+
+def test_the_same_contour_is_right_up_to_two_pixels():
+    truth = square((60, 80), (20, 30))
+    for shift in (0, 1, 2):
+        drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, shift, 1))
+        assert drawn.right and not drawn.missed and not drawn.false, shift
+        # columns 30 to 49 reach from 30 to 50
+        assert points(drawn.right).min(0).tolist() == [30 + shift, 20]
+        assert points(drawn.right).max(0).tolist() == [50 + shift, 40]
+
+
+def test_a_shifted_edge_is_missed_and_false_where_it_is_far():
+    truth = square((60, 80), (20, 30))
+    drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, 6, 1))
+    missed, false, right = points(drawn.missed), points(drawn.false), points(drawn.right)
+    # the left edges, inside the prediction and out of it, and the right ones
+    assert set(missed[:, 0].round()) & {30.0, 50.0} == {30.0, 50.0}
+    assert set(false[:, 0].round()) & {36.0, 56.0} == {36.0, 56.0}
+    # upper and lower edges coincide between them, and a bit about the corners
+    assert right[:, 0].min() == 36 and 50 < right[:, 0].max() < 53 and (np.abs(right[:, 1] - 30) > 7).all()
+
+
+def test_what_only_one_of_them_has_is_missed_or_false():
+    truth = square((60, 120), (20, 10), (20, 50))
+    prediction = square((60, 120), (20, 50), (20, 90))
+    drawn = draw_pictures(grey(truth.shape), truth, prediction)
+    for path, left in ((drawn.missed, 10), (drawn.right, 50), (drawn.false, 90)):
+        assert path.count("M") == 1
+        assert points(path).min(0).tolist() == [left, 20] and points(path).max(0).tolist() == [left + 20, 40]
+
+
+def test_empty_and_full_masks():
+    empty, full = np.zeros((40, 50), np.uint8), np.ones((40, 50), np.uint8)
+    assert draw_pictures(grey(empty.shape), empty, empty)[-3:] == ("", "", "")
+    drawn = draw_pictures(grey(empty.shape), full, empty)
+    assert (drawn.right, drawn.false) == ("", "") and points(drawn.missed).max(0).tolist() == [50, 40]
+    assert draw_pictures(grey(empty.shape), empty, full)[-3:] == ("", "", drawn.missed)
+    assert draw_pictures(grey(empty.shape), full, full)[-3:] == (drawn.missed, "", "")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_are_of_one_size_and_never_larger_than_the_image(channels):
+    for shape, size in (((40, 50), (50, 40)), ((600, 1200), (512, 256)), ((3000, 1), (1, 512))):
+        truth = np.zeros(shape, bool)
+        truth[: shape[0] // 2] = True
+        image = np.broadcast_to(np.linspace(-3, 900, shape[0])[:, None, None], (*shape, channels))
+        drawn = draw_pictures(image, truth, ~truth)
+        assert (drawn.width, drawn.height) == size
+        pictures = [decoded(uri) for uri in drawn[2:5]]
+        assert [picture.size for picture in pictures] == [size] * 3
+        assert [(picture.format, picture.mode) for picture in pictures] == [("JPEG", "RGB"), ("PNG", "1"), ("PNG", "1")]
+        upper, lower = np.array_split(np.asarray(pictures[1]), 2)
+        assert upper.all() and not lower.any()
+        column = np.asarray(pictures[0])[:, 0].astype(int)
+        assert column[0].max() < 30 and column[-1].min() > 225
+
+
+def test_what_is_shrunk_keeps_its_contours_in_place():
+    truth = np.zeros((1040, 1388), np.uint8)
+    for row in range(60, 1000, 80):
+        for column in range(60, 1340, 80):
+            truth[ellipse(row, column, 25, 18)] = 1
+    drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, 1, 0))
+    assert (drawn.missed, drawn.false) == ("", "") and drawn.right.count("M") == 12 * 16
+    scale = drawn.width / 1388
+    xy = points(drawn.right).reshape(-1, 2)[0] / scale
+    assert np.abs(np.hypot((xy[0] - 60.5) / 18, (xy[1] - 61.5) / 25) - 1) < 0.1
+
+
+@pytest.mark.parametrize("noisy_masks", [False, True])
+def test_the_limit_is_kept_whatever_comes(noisy_masks):
+    image = RNG.integers(0, 256, (200, 250, 3), np.uint8)
+    mask = RNG.integers(0, 2, image.shape[:2], np.uint8) if noisy_masks else square(image.shape[:2], (50, 60), side=90)
+    for limit in (50_000, 15_000):
+        drawn = draw_pictures(image, mask, np.roll(mask, 9, 0), limit)
+        assert limit / 2 < sum(map(len, drawn[2:])) <= limit
+        assert drawn.width > 100 and drawn.right
+
+
+def example(name: str, dice: float, pictures: Pictures | None = None) -> Example:
+    mask = square((60, 80), (20, 30))
+    pictures = pictures or draw_pictures(grey(mask.shape), mask, np.roll(mask, int(20 * (1 - dice)), 1))
+    return Example(name, {"dice": dice, "hd95": 10.25 / dice if dice else float("inf")}, pictures)
+
+
+def render(examples: list[Example], **options) -> str:
+    dice = [each.figures["dice"] for each in examples]
+    options = {
+        "title": "Evaluation",
+        "facts": {"Weights": "model.pt"},
+        "summary": {"dice": summarise(dice)},
+        "threshold": 0.5,
+        "dice_by_threshold": {0.25: 0.7, 0.5: 0.8, 0.75: 0.6},
+        "history": [
+            {"epoch": f"{epoch}.0", "learning_rate": "0.001", "train_loss": f"{1 / epoch}", "val_mean_dice": dice}
+            for epoch, dice in ((1, ""), (2, "0.5"), (3, ""), (4, "0.75"))
+        ],
+        **options,
+    }
+    return render_page(examples=examples, **options)
+
+
+def test_names_cannot_break_the_page():
+    page = render([example(NASTY, 0.5)], title=NASTY, facts={NASTY: NASTY})
+    page.encode("utf-8")
+    assert "<b>" not in re.sub(r"<li>.*?</li>", "", page, flags=re.DOTALL)  # the legend's apart
+    shown = "&lt;b&gt;&#34;x&#39;&amp;amp;\\u2028\\udcff&lt;/script&gt;"
+    # heading, title, fact and its name; label of four pictures, and the name
+    assert page.count(shown) == 4 + 5
+    assert page.count("</script>") == 2
+
+
+def test_the_page_is_the_same_again_and_needs_no_network():
+    examples = [example("a", 0.25), example("b", 0.75)]
+    page = render(examples)
+    assert page == render(examples[::-1])
+    # names of formats, which nobody fetches
+    assert set(re.findall(r"\w+://[^\"'\s<)]*", page)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert page.count("data:image/jpeg") == 2  # each image once, though it is shown twice
+
+
+def test_what_there_is_no_figure_of_is_a_dash():
+    page = render([example("a", 0.0)], summary={"dice": Summary(0.5, float("nan"), float("nan"), 0.0, 0.5)})
+    assert re.search(r'<th scope="row">Dice</th><td class="number">0.500</td><td class="number">–</td>', page)
+    assert re.search(r'data-label="HD95" data-value="">–</td>', page)
+
+
+def test_without_a_history_a_sentence_says_so():
+    assert "No training curves" not in render([example("a", 0.5)])
+    page = render([example("a", 0.5)], history=[])
+    assert "No training curves" in page and page.count("<figcaption>") == 2 + 1  # the charts', and that of what opens
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium; its driver never fetches one by itself."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.fail("Chromium and its driver are needed: apt-get install chromium chromium-driver", pytrace=False)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1400,1000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+def open_page(browser: webdriver.Chrome, path: Path, page: str) -> None:
+    path.write_text(page, encoding="utf-8")
+    browser.get(path.as_uri())
+
+
+def names(browser: webdriver.Chrome) -> list[str]:
+    """Of the images that are shown, from above."""
+    cells = browser.find_elements(By.CSS_SELECTOR, "#images .name")
+    return [cell.text for cell in cells if cell.is_displayed()]
+
+
+def wait_for_pictures(browser: webdriver.Chrome, selector: str) -> int:
+    """Wait until all pictures that are there have been decoded; return how many."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(img => img.naturalWidth)"
+    widths = WebDriverWait(browser, 60).until(
+        lambda _: (found := browser.execute_script(script, selector)) and all(found) and found
+    )
+    return len(widths)
+
+
+def click(browser: webdriver.Chrome, selector: str) -> None:
+    browser.find_element(By.CSS_SELECTOR, selector).click()
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(browser, tmp_path):
+    dice = {"q2": 0.75, "a": 0.25, "q10": 0.0, "b": 0.5}
+    examples = [example(f"{name} {NASTY}", value) for name, value in dice.items()]
+    open_page(browser, tmp_path / "report.html", render(examples))
+    plain = NASTY.replace("\u2028", "\\u2028").replace("\udcff", "\\udcff")
+
+    def order() -> list[str]:
+        shown = names(browser)
+        assert all(name.endswith(f" {plain}") for name in shown)
+        return [name.split()[0] for name in shown]
+
+    cells = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#summary tbody tr > *")]
+    assert cells[:2] == ["Dice", "0.375"] and " to " in cells[2] and cells[4] == "0.375"
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".charts svg")) == 3
+    assert "validation Dice" in browser.find_element(By.CSS_SELECTOR, ".charts").text
+
+    # worst first
+    assert order() == ["q10", "a", "b", "q2"]
+    assert wait_for_pictures(browser, "#images img") == 16
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#images .contours path.missed:not(.halo)[d*=M]")) == 4
+
+    def sort(column: int) -> str:
+        click(browser, f"#images th:nth-child({column}) button")
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#images [aria-sort]")) == 1
+        return browser.find_element(By.CSS_SELECTOR, f"#images th:nth-child({column})").get_attribute("aria-sort")
+
+    assert sort(7) == "ascending" and order() == ["q2", "b", "a", "q10"]  # no HD95, so last either way
+    assert sort(7) == "descending" and order() == ["a", "b", "q2", "q10"]
+    assert sort(5) == "ascending" and order() == ["a", "b", "q2", "q10"]
+    assert sort(5) == "descending" and order() == ["q10", "q2", "b", "a"]
+    assert sort(6) == "ascending" and order() == ["q10", "a", "b", "q2"]
+
+    box = browser.find_element(By.ID, "filter")
+    box.send_keys("Q")
+    assert order() == ["q10", "q2"] and browser.find_element(By.ID, "count").text == "2 of 4 images"
+
+    # with a click, and within what is shown
+    viewer = browser.find_element(By.ID, "viewer")
+    assert not viewer.is_displayed()
+    click(browser, "#images [data-index='0'] [data-view=overlay]")
+    assert viewer.is_displayed() and wait_for_pictures(browser, "#viewer img") == 1
+    assert browser.find_element(By.ID, "viewer-name").text == f"q10 {plain}"
+    assert viewer.find_element(By.CSS_SELECTOR, "dl").text.split() == ["Dice", "0.000", "HD95", "–"]
+    assert len(viewer.find_elements(By.CSS_SELECTOR, ".frame path")) == 6
+    frame = viewer.find_element(By.CSS_SELECTOR, ".frame").size
+    assert frame["width"] / frame["height"] == pytest.approx(80 / 60, rel=0.01) and frame["height"] > 500
+    for key, name in ((Keys.ARROW_RIGHT, "q2"), (Keys.ARROW_RIGHT, "q10"), (Keys.ARROW_LEFT, "q2")):
+        browser.switch_to.active_element.send_keys(key)
+        assert browser.find_element(By.ID, "viewer-name").text == f"{name} {plain}"
+    click(browser, "#viewer [data-view=truth]")
+    assert viewer.find_element(By.CSS_SELECTOR, "img").get_attribute("src").startswith("data:image/png")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    WebDriverWait(browser, 10).until(lambda _: not viewer.is_displayed())
+    # with the keyboard, from where one was
+    WebDriverWait(browser, 10).until(lambda _: browser.switch_to.active_element.get_attribute("data-view") == "truth")
+    for key in (Keys.ENTER, Keys.SPACE):
+        browser.switch_to.active_element.send_keys(key)
+        assert viewer.is_displayed() and browser.find_element(By.ID, "viewer-name").text == f"q2 {plain}"
+        click(browser, "#close")
+        WebDriverWait(browser, 10).until(lambda _: not viewer.is_displayed())
+    box.send_keys(Keys.BACKSPACE)
+    assert len(order()) == 4 and browser.find_element(By.ID, "count").text == "4 images"
+
+    # nothing is wider than a small window
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 500, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 500
+
+    assert browser.get_log("browser") == []
+    # but for what the browser opens of itself, all that is asked for is the page and what lies in it
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    urls = {request["request"]["url"] for request in requests if not request["documentURL"].startswith("chrome:")}
+    assert {url for url in urls if not url.startswith("data:")} == {(tmp_path / "report.html").as_uri()}
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_six_hundred_images_are_one_page_that_opens(browser, tmp_path):
+    pictures = []
+    for _ in range(3):
+        image = RNG.integers(0, 256, (512, 512, 3), np.uint8)
+        mask = square((512, 512), *[tuple(corner) for corner in RNG.integers(0, 490, (60, 2))])
+        pictures.append(draw_pictures(image, mask, np.roll(mask, 3, 0)))
+        assert 40_000 < sum(map(len, pictures[-1][2:])) <= 50_000
+    page = render([example(f"image {i}", (i + 1) / 601, pictures[i % 3]) for i in range(600)])
+    assert 20_000_000 < len(page.encode("utf-8")) < 40_000_000
+    browser.set_page_load_timeout(120)
+    open_page(browser, tmp_path / "report.html", page)
+    assert browser.find_element(By.ID, "count").text == "600 images"
+    browser.execute_script("document.querySelector('#images').scrollIntoView()")
+    # what is near the window, and no more
+    assert 4 <= wait_for_pictures(browser, "#images img") < 600
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    WebDriverWait(browser, 60).until(
+        lambda _: browser.execute_script("return document.querySelectorAll('#images tr:last-child img').length") == 4
+    )
+    wait_for_pictures(browser, "#images tr:last-child img")
+    click(browser, "#images tr:last-child [data-view=image]")
+    assert browser.find_element(By.ID, "viewer-name").text == "image 599"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
