@@ -7,6 +7,8 @@ import os
 import sys
 import unicodedata
 
+from monai.utils import OptionalImportError
+
 __all__ = ["InputError", "one_line", "one_line_errors", "root_input_error"]
 
 
@@ -23,8 +25,13 @@ class InputError(ValueError):
 
 
 def root_input_error(error: BaseException | None) -> InputError | None:
-    """Return the :class:`InputError` among ``error`` and what it was raised from, or None where there is none."""
+    """
+    Return the :class:`InputError` among ``error`` and what it was raised from, or None where there is none. A package
+    that MONAI lacks is one, too.
+    """
     while error is not None and not isinstance(error, InputError):
+        if isinstance(error, OptionalImportError):
+            return InputError(str(error).partition("\n")[0])  # a traceback follows
         error = error.__cause__ or error.__context__
     return error
 
@@ -42,6 +49,8 @@ def one_line_errors() -> None:
             previous(kind, error, traceback)
         else:
             print(f"error: {cause}", file=sys.stderr)
+            if hasattr(sys, "ps1"):  # at Python's own prompt an error ends nothing
+                return
             # a thread that still reads an image would be cut off within C++, which aborts with a line of its own; so do
             # what the interpreter does at its end, but for that
             atexit._run_exitfuncs()

@@ -1,13 +1,14 @@
-"""Writing files so that none is ever half there."""
+"""Writing files and folders so that none is ever half there."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file"]
+__all__ = ["whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -26,3 +27,16 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a new folder beside ``path``, which must not exist, as :func:`whole_file` gives a file."""
+    path = Path(path)
+    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.rename(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

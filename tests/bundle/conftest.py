@@ -37,6 +37,12 @@ def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProces
     return result
 
 
+def verb(name: str, *arguments: str) -> None:
+    """Run another of MONAI's commands, ``python -m monai.bundle NAME``."""
+    command = [sys.executable, "-m", "monai.bundle", name, *arguments]
+    succeeded(subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600))
+
+
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
 
+import monai.bundle
 import pytest
 import torch
 from conftest import CONFIGS, QUICK, bundle_run, succeeded
@@ -60,6 +62,27 @@ def test_the_recorded_config_gives_the_same_weights_and_sets_the_former_run_asid
     assert {path.name for path in aside.iterdir()} == {path.name for path in (trained / "models").iterdir()}
 
 
+def test_images_and_weights_that_a_server_gives(trained, dataset, tmp_path):
+    """As MONAI Label trains: its own lists and loader of weights, the run id "", and, of few labels, no validation."""
+    models = tmp_path / "models"
+    former = trained / "models" / "model.pt"
+    shutil.copytree(former.parent, models)
+    pairs = datalist(dataset)["training"][:2]
+    weights = {"load_path": str(models / "model.pt"), "load_dict": {"model": "$@network"}}
+    keys = {
+        **QUICK, "ckpt_dir": str(models), "output_dir": str(tmp_path / "log"),
+        "device": "cpu", "train#trainer#max_epochs": 1, "train#dataset#data": pairs, "validate#dataset#data": [],
+        "train#handlers": [{"_target_": "CheckpointLoader", **weights}, *parsed("train.yaml")["train"]["handlers"]],
+    }  # fmt: skip
+    monai.bundle.run("", config_file=str(CONFIGS / "train.yaml"), **keys)
+    assert not same_weights(models / "model.pt", former)
+    (epoch,) = csv.DictReader((models / "history.csv").open())
+    assert float(epoch["learning_rate"]) == pytest.approx(0.001) and "val_mean_dice" not in epoch
+    assert json.loads((models / "datalist.json").read_text()) == {"training": pairs, "validation": []}
+    (aside,) = models.glob("before-*")
+    assert same_weights(aside / "model.pt", former)
+
+
 def test_every_loss_is_configured():
     for loss in ("dice", "ce", "dicece"):
         parser = parsed("train.yaml")
@@ -67,6 +90,9 @@ def test_every_loss_is_configured():
         value = parser.get_parsed_content("loss_function")(torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
         expected = {"dice": 1 - 2 * 0.5 / 1.5, "ce": 0.6931, "dicece": 1 - 2 * 0.5 / 1.5 + 0.6931}
         assert value.item() == pytest.approx(expected[loss], abs=1e-3), loss
+        # of two stacked outputs, as a network with deep supervision gives them, the second counts half
+        stacked = parser.get_parsed_content("loss_function")(torch.zeros(2, 2, 1, 8, 8), torch.ones(2, 1, 8, 8))
+        assert stacked.item() == pytest.approx(1.5 * expected[loss], abs=1e-3), loss
 
 
 def test_volumes_train_too(tmp_path):
@@ -111,6 +137,17 @@ def test_paper_protocol(dataset, tmp_path):
     assert (tmp_path / "eval" / "metrics.csv").is_file()
 
 
+@pytest.mark.slow
+def test_the_recipe_of_the_shipped_weights(dataset, tmp_path):
+    keys = {**QUICK, "dataset_dir": dataset, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log"}
+    keys |= {"csvfile": "$None", "max_epochs": 1, "val_interval": 1}
+    succeeded(bundle_run("training", "train.yaml", "nuclei.yaml", **keys))
+    load_weights(DPSAU2NetLite(2, 3, 1), tmp_path / "models" / "model.pt")
+    (epoch,) = csv.DictReader((tmp_path / "models" / "history.csv").open())
+    assert epoch["epoch"] == "1.0" and float(epoch["train_loss"]) > 0 and 0 <= float(epoch["val_mean_dice"]) <= 1
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_network(dataset, tmp_path):
     """What multi_gpu_train.yaml does on GPUs, on the CPU."""
     succeeded(

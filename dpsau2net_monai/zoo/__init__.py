@@ -1,0 +1,2 @@
+from .bioimageio import write_bioimageio
+from .package import package_bundle

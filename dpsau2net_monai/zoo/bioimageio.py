@@ -1,0 +1,188 @@
+"""Making a package of the BioImage Model Zoo, which QuPath, Fiji, ilastik and napari open."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from PIL import Image
+from torch import nn
+from torch.export import Dim
+
+from ..data import synthesize
+from ..errors import InputError
+from ..files import whole_file
+from ..networks import load_weights
+from ..optional import require
+from ..transforms import draw_contours
+from .package import check_name
+
+__all__ = ["write_bioimageio"]
+
+# A program that cuts an image into tiles computes HALO pixels more on each side, and drops them: half of what the
+# bundle's own windows overlap by.
+SMALLEST, STEP, HALO = 96, 32, 32
+TEST_SIZE = SMALLEST + 3 * STEP
+VALIDATION = """
+## Validation
+
+The bundle's `evaluating` scores what the network finds against masks of your own, image by image; see "Commands" and
+"What the figures mean" above.
+"""
+
+
+class _RowsFirst(nn.Module):
+    """MONAI's images are (x, y), those of other programs (y, x)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image.transpose(2, 3)).transpose(2, 3)
+
+
+def _write_weights(network: nn.Module, folder: Path) -> dict[str, Any]:
+    """Write TorchScript, and ONNX where its packages are installed, and return their part of the description."""
+    torch.jit.save(torch.jit.script(network), folder / "weights.pt")
+    weights: dict[str, Any] = {
+        "torchscript": {"source": "weights.pt", "pytorch_version": torch.__version__.partition("+")[0]}
+    }
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
+        import onnx
+
+        free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+        with torch.no_grad():
+            program = torch.export.export(network, (torch.zeros(2, 3, 97, 113),), dynamic_shapes=(free,))
+        torch.onnx.export(program, f=folder / "weights.onnx", dynamo=True, external_data=False, verbose=False)
+        (opset,) = (one.version for one in onnx.load(folder / "weights.onnx").opset_import if not one.domain)
+        weights["onnx"] = {"source": "weights.onnx", "opset_version": opset, "parent": "torchscript"}
+    return weights
+
+
+def _write_example(network: nn.Module, folder: Path) -> None:
+    """Write the input and the output that every program can be tried with, and a picture of them."""
+    with tempfile.TemporaryDirectory() as data:
+        synthesize(data, 1)
+        with Image.open(next(Path(data, "images").iterdir())) as picture:
+            pixels = np.asarray(picture.convert("RGB"))[:TEST_SIZE, :TEST_SIZE]
+    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    with torch.inference_mode():
+        probability = network((image - image.mean()) / image.std(correction=0)).sigmoid().numpy()
+    np.save(folder / "input.npy", image.numpy())
+    np.save(folder / "output.npy", probability)
+    Image.fromarray(draw_contours(pixels, probability[0, 0] > 0.5)).save(folder / "cover.png")
+
+
+def _axes(channels: list[str], **sizes: dict[str, Any]) -> list[dict[str, Any]]:
+    space = [{"type": "space", "id": axis, **size} for axis, size in sizes.items()]
+    return [{"type": "batch"}, {"type": "channel", "channel_names": channels}, *space]
+
+
+def _citations(references: list[str]) -> list[dict[str, str]]:
+    """Those of the references that can be looked up, which the format demands."""
+    citations = []
+    for text in references:
+        for link in re.findall(r"https?://\S+", text):
+            doi = link.partition("doi.org/")[2]
+            citations.append({"text": text, **({"doi": doi} if doi else {"url": link})})
+    return citations
+
+
+def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
+    """
+    Write a bundle's network as a model package of the BioImage Model Zoo: TorchScript, and ONNX where its packages are
+    installed, that take images (batch, channel, y, x) as they are and give the probability of foreground; with a test
+    input and output, a picture, the bundle's docs and licences. Nothing of this package is needed to run it.
+
+    Args:
+        bundle_root: folder of the bundle, of 2D images.
+        output: folder to write to.
+        name: of the package.
+
+    Returns:
+        The package, ``output/name.zip``.
+
+    Raises:
+        InputError: the name is not fit for one, there is a file of it already, the bundle is of volumes or lacks
+            something, or bioimageio.core is not installed.
+    """
+    check_name(name)
+    root, target = Path(bundle_root), Path(output) / f"{name}.zip"
+    if target.exists():
+        raise InputError(f"{target}: is there already; name another or remove it")
+    spec = require("bioimageio.spec", "bioimageio.core 'pydantic<2.14'")  # with a later one, its version 0.5.12 fails
+    if not (root / "configs" / "metadata.json").is_file():
+        raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
+    parser["bundle_root"] = str(root)
+    if parser.get_parsed_content("spatial_dims") != 2:
+        raise InputError(f"{root}: segments volumes; packages of the BioImage Model Zoo are made of 2D networks")
+    network = parser.get_parsed_content("network_def")
+    load_weights(network, parser.get_parsed_content("ckpt_path"))
+    network = _RowsFirst(network).eval()
+
+    (data_in,), (data_out,) = (metadata["network_data_format"][key].values() for key in ("inputs", "outputs"))
+    channels = list(data_in["channel_def"].values())
+    axes = ("y", "x")
+    description = {
+        "type": "model",
+        "format_version": spec.model.v0_5.ModelDescr.implemented_format_version,
+        "name": metadata["name"],
+        "description": metadata["description"],
+        "version": metadata["version"],
+        "authors": [{"name": metadata["authors"]}],
+        "license": "Apache-2.0",
+        "cite": _citations(metadata["references"]),
+        "tags": ["nuclei", "segmentation", "microscopy", "2d", "monai", "u-net", "pytorch"],
+        "covers": [{"source": "cover.png"}],
+        "documentation": {"source": "README.md"},
+        "attachments": [{"source": "LICENSE"}, {"source": "data_license.txt"}],
+        "inputs": [
+            {
+                "id": "image",
+                "description": data_in["format"] + " of any range; repeat a grey image's channel",
+                "axes": _axes(channels, **{axis: {"size": {"min": SMALLEST, "step": STEP}} for axis in axes}),
+                "data": {"type": "float32"},
+                "test_tensor": {"source": "input.npy"},
+                "preprocessing": [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", *axes]}}],
+            }
+        ],
+        "outputs": [
+            {
+                "id": "probability",
+                "description": f"probability of {data_out['channel_def']['0']}; foreground is what is over 0.5",
+                "axes": _axes(
+                    list(data_out["channel_def"].values()),
+                    **{axis: {"size": {"tensor_id": "image", "axis_id": axis}, "halo": HALO} for axis in axes},
+                ),
+                "data": {"type": "float32", "range": [0, 1]},
+                "test_tensor": {"source": "output.npy"},
+                "postprocessing": [{"id": "sigmoid"}],
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        description["weights"] = _write_weights(network, folder)
+        _write_example(network, folder)
+        docs = (root / "docs" / "README.md").read_text(encoding="utf-8")
+        (folder / "README.md").write_text(docs + VALIDATION, encoding="utf-8")
+        shutil.copy2(root / "LICENSE", folder)
+        shutil.copy2(root / "docs" / "data_license.txt", folder)
+        rdf = folder / "bioimageio.yaml"
+        rdf.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with whole_file(target) as part:
+            spec.save_bioimageio_package(rdf, output_path=part)
+    return target

@@ -1,0 +1,167 @@
+"""The network as MONAI's commands export it: alone, and in the whole of segmentation, it gives what PyTorch does."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from types import ModuleType
+
+import monai.bundle
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import CONFIGS, ROOT, bundle_run, verb
+from monai.inferers import SlidingWindowInferer
+from PIL import Image
+
+from dpsau2net_monai.data import synthesize
+from dpsau2net_monai.errors import InputError, root_input_error
+from dpsau2net_monai.networks import DPSAU2NetLite, OnnxNetwork, load_weights
+
+WEIGHTS = ROOT / "bundle" / "models" / "model.pt"
+WINDOW = (64, 64)
+SIZES = ((33, 47), (64, 65), (75, 102), (101, 64), (131, 97))
+EXPORT = (
+    "network_def", "--ckpt_file", str(WEIGHTS), "--config_file", str(CONFIGS / "inference.yaml"),
+    "--bundle_root", str(ROOT / "bundle"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network():
+    network = DPSAU2NetLite(2, 3, 1).eval()
+    load_weights(network, WEIGHTS)
+    return network
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    synthesize(folder / "made", 1, size=(256, 256), seed=3)
+    (path,) = (folder / "made" / "images").iterdir()
+    (folder / "images").mkdir()
+    with Image.open(path) as picture:
+        for height, width in SIZES:
+            picture.crop((0, 0, width, height)).save(folder / "images" / f"{height}x{width}.png")
+    return folder / "images"
+
+
+@pytest.fixture(scope="module")
+def torchscript(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "model.ts"
+    verb("ckpt_export", "--filepath", str(path), "--meta_file", str(CONFIGS / "metadata.json"), *EXPORT)
+    return path
+
+
+def segment(images, output_dir, *configs, **keys):
+    """Segment in this process and return the masks by their names."""
+    monai.bundle.run(
+        "segmenting", config_file=[str(CONFIGS / name) for name in ("inference.yaml", *configs)],
+        bundle_root=str(ROOT / "bundle"), dataset_dir=str(images), output_dir=str(output_dir), roi_size=list(WINDOW),
+        **keys,
+    )  # fmt: skip
+    return {path.name: np.asarray(Image.open(path)) for path in output_dir.glob("*.png")}
+
+
+def what_is_wrong(*args, **keys):
+    """Segment and return the one line that a process would end with."""
+    with pytest.raises(Exception) as error:
+        segment(*args, **keys)
+    return str(root_input_error(error.value))
+
+
+@pytest.fixture(scope="module")
+def onnx_file(images, tmp_path_factory):
+    """Made by the command that segmentation names where there is none."""
+    folder = tmp_path_factory.mktemp("exported")
+    path = folder / "not yet" / "model.onnx"
+    message = what_is_wrong(images, folder / "masks", "inference_onnx.yaml", onnx_path=str(path))
+    assert message.startswith(f"{path}: no such file; make it: python -m monai.bundle onnx_export network_def")
+    assert not (folder / "masks").exists()
+    path.parent.mkdir()
+    verb(*shlex.split(message.partition("monai.bundle ")[2]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def masks(images, tmp_path_factory):
+    masks = segment(images, tmp_path_factory.mktemp("masks"))
+    assert {mask.shape for mask in masks.values()} == set(SIZES)
+    assert all(0 < (mask > 0).mean() < 1 for mask in masks.values())
+    return masks
+
+
+def assert_agree(given, expected):
+    assert given.keys() == expected.keys()
+    different = sum(int((given[name] != mask).sum()) for name, mask in expected.items())
+    assert different <= 1e-4 * sum(mask.size for mask in expected.values())
+
+
+def test_torchscript_and_its_sliding_windows(torchscript, network):
+    exported = torch.jit.load(torchscript)
+    windows = SlidingWindowInferer(WINDOW, sw_batch_size=4, overlap=0.25, mode="gaussian")
+    with torch.inference_mode():
+        for size in SIZES:
+            image = torch.randn(1, 3, *size)
+            torch.testing.assert_close(exported(image), network(image), atol=1e-4, rtol=0)
+            torch.testing.assert_close(windows(image, exported), windows(image, network), atol=1e-4, rtol=0)
+
+
+def test_segmentation_with_torchscript_as_with_tensorrt(torchscript, images, masks, tmp_path, monkeypatch):
+    """inference_trt.yaml with what can be had without a GPU: any TorchScript in place of the engine."""
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", ModuleType("torch_tensorrt"))
+    assert_agree(segment(images, tmp_path, "inference_trt.yaml", trt_path=str(torchscript)), masks)
+
+
+def test_segmentation_on_onnxruntime(onnx_file, images, masks, tmp_path):
+    assert_agree(segment(images, tmp_path, "inference_onnx.yaml", onnx_path=str(onnx_file)), masks)
+
+
+def test_onnx_takes_what_it_was_exported_for(onnx_file, network):
+    runtime = OnnxNetwork(onnx_file)
+    image = torch.randn(3, 3, *WINDOW)  # one image at a time is what it takes; three come out all the same
+    with torch.inference_mode():
+        torch.testing.assert_close(runtime(image), network(image), atol=1e-4, rtol=0)
+    with pytest.raises(InputError, match="takes 1 x 3 x 64 x 64, not 1 x 3 x 96 x 96; set roi_size"):
+        runtime(torch.zeros(1, 3, 96, 96))
+
+
+def test_onnx_with_free_sizes(tmp_path):
+    path = tmp_path / "free.onnx"
+    given, result = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in "xy"
+    )
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "negative", [given], [result])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), path)
+    image = torch.randn(3, 3, 33, 47)
+    assert torch.equal(OnnxNetwork(path)(image), -image)
+
+
+def test_a_missing_engine_gives_the_command_that_makes_it(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", ModuleType("torch_tensorrt"))
+    path = tmp_path / "model_trt.ts"
+    message = what_is_wrong(images, tmp_path / "masks", "inference_trt.yaml", trt_path=str(path))
+    assert message.startswith(f"{path}: no such file; make it: python -m monai.bundle trt_export network_def")
+    assert "--input_shape '[1,3,64,64]' --dynamic_batchsize '[1, 4, 4]'" in message
+
+
+def test_what_is_not_installed_is_named(images, tmp_path, monkeypatch):
+    for config, module, install in (
+        ("inference_onnx.yaml", "onnxruntime", "onnxruntime"),
+        ("inference_trt.yaml", "torch_tensorrt", "torch-tensorrt"),
+    ):
+        monkeypatch.setitem(sys.modules, module, None)
+        message = what_is_wrong(images, tmp_path, config, onnx_path=__file__, trt_path=__file__)
+        assert message.startswith(f"{module} cannot be imported") and f"pip install {install}" in message
+
+
+def test_a_file_that_is_no_onnx_ends_in_one_line(images, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("no ONNX")
+    result = bundle_run(
+        "segmenting", "inference.yaml", "inference_onnx.yaml",
+        bundle_root="bundle", dataset_dir=images, output_dir=tmp_path / "masks", onnx_path=path,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1 and f"error: {path}: onnxruntime" in result.stderr

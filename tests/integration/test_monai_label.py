@@ -1,0 +1,279 @@
+"""
+A MONAI Label server with the packaged bundle, spoken to as annotators' programs speak to it, over HTTP. What each step
+gave is printed: ``pytest -m integration -rP``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpsau2net_monai.cli import main
+from dpsau2net_monai.data import synthesize
+
+pytestmark = pytest.mark.integration
+
+NAME = "dpsau2net_nuclei_segmentation"
+SCRIPT = Path(__file__).with_name("monai_label_environment.sh")
+SMALL, LARGE = [f"nuclei_{i:03d}" for i in range(7)], "large"  # LARGE takes several windows
+LABELLED = SMALL[:5]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
+JSON = "application/json"
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def read_mask(file) -> np.ndarray:
+    with Image.open(file) as picture:
+        assert picture.mode == "L"
+        return np.asarray(picture) > 0
+
+
+class Server:
+    """The server's process, its folders, and requests to it."""
+
+    def __init__(self, python: str, folder: Path) -> None:
+        self.bundle = folder / "monaibundle" / "model" / NAME
+        self.images, self.truth = folder / "images", folder / "masks"
+        self.log = folder / "server.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [python, "-m", "monailabel.main"]
+        environment = {
+            **ENVIRONMENT, "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "",
+            "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
+            "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",  # where it is asked for, not after each sample and training
+        }  # fmt: skip
+
+        download = [*command, "apps", "--download", "--name", "monaibundle", "--output", folder]
+        subprocess.run(download, env=environment, check=True, capture_output=True, timeout=600)
+        assert main(["package", "--output", str(self.bundle.parent), "--name", NAME]) == 0
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [*command, "start_server", "--app", folder / "monaibundle", "--studies", self.images,
+                 "--host", "127.0.0.1", "--port", str(port), "--conf", "models", NAME, "--conf", "zoo_source", "local",
+                 "--conf", "epistemic_model", NAME, "--conf", "epistemic_simulation_size", "3"],
+                env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_until_it_answers(self, seconds: float = 600) -> None:
+        end = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < end:
+            try:
+                return self.get("/info/")
+            except urllib.error.URLError:
+                time.sleep(1)
+        pytest.fail(f"the server does not answer:\n{self.log.read_text()[-4000:]}", pytrace=False)
+
+    def stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+                self.process.wait(30)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+
+    def request(self, method: str, path: str, body: bytes | None = None, kind: str = JSON, **query) -> bytes:
+        url = f"{self.url}{path}?{urllib.parse.urlencode(query)}"
+        request = urllib.request.Request(url, body, {"Content-Type": kind}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=600) as response:
+                return response.read()
+        except urllib.error.HTTPError as error:
+            said = error.read().decode()
+            pytest.fail(f"{method} {url}: {error.code} {said}\n{self.log.read_text()[-4000:]}", pytrace=False)
+
+    def get(self, path: str, **query) -> dict:
+        return json.loads(self.request("GET", path, **query))
+
+    def post(self, path: str, params: dict | None = None, **query) -> dict:
+        return json.loads(self.request("POST", path, json.dumps(params or {}).encode(), **query))
+
+    def infer(self, image: str, **params) -> np.ndarray:
+        """The mask that the server gives of an image."""
+        form = urllib.parse.urlencode({"params": json.dumps(params)}).encode()
+        kind = "application/x-www-form-urlencoded"
+        mask = self.request("POST", f"/infer/{NAME}", form, kind, image=image, output="image")
+        return read_mask(io.BytesIO(mask))
+
+    def save_label(self, image: str, file: Path) -> dict:
+        mark = uuid.uuid4().hex
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="label"; filename="{file.name}"\r\n\r\n'
+        body = head.encode() + file.read_bytes() + f"\r\n--{mark}--\r\n".encode()
+        return json.loads(
+            self.request("PUT", "/datastore/label", body, f"multipart/form-data; boundary={mark}", image=image)
+        )
+
+    def own_masks(self, output: Path) -> dict[str, np.ndarray]:
+        """The masks of all images by the packaged bundle itself, without MONAI Label."""
+        command = [sys.executable, "-m", "monai.bundle", "run", "segmenting", "--config_file", "configs/inference.yaml"]
+        options = ["--dataset_dir", str(self.images), "--output_dir", str(output)]
+        result = subprocess.run(
+            command + options, cwd=self.bundle, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+        )
+        assert result.returncode == 0, result.stderr[-4000:]
+        return {path.stem: read_mask(path) for path in output.glob("*.png")}
+
+    def dice(self, image: str, mask: np.ndarray) -> float:
+        return dice(mask, read_mask(self.truth / f"{image}.png"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    made = subprocess.run([SCRIPT], env={"PYTHON": sys.executable, **os.environ}, capture_output=True, text=True)
+    if made.returncode:
+        pytest.fail(made.stderr.strip().splitlines()[-1], pytrace=False)
+    folder = tmp_path_factory.mktemp("monai_label")
+    synthesize(folder, len(SMALL), size=(96, 128))
+    synthesize(folder / "large", 1, size=(300, 320))
+    for kind in ("images", "masks"):
+        shutil.move(folder / "large" / kind / f"{SMALL[0]}.png", folder / kind / f"{LARGE}.png")
+    server = Server(made.stdout.strip(), folder)
+    try:
+        server.wait_until_it_answers()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def own_masks(server, tmp_path_factory) -> dict[str, np.ndarray]:
+    return server.own_masks(tmp_path_factory.mktemp("own_masks"))
+
+
+def test_info(server):
+    info = server.get("/info/")
+    model = info["models"][NAME]
+    print("name", info["name"], "labels", info["labels"], "dimension", model["dimension"], "config", model["config"])
+    print("trainers", list(info["trainers"]), "scoring", list(info["scoring"]), "images", info["datastore"]["total"])
+    assert info["labels"] == ["nucleus"] and model["dimension"] == 2 and model["type"] == "segmentation"
+    assert {key: model["config"][key] for key in ("threshold", "overlap", "tta")} == {
+        "threshold": 0.5, "overlap": 0.25, "tta": False,
+    }  # fmt: skip
+    assert NAME in info["trainers"] and NAME in info["scoring"] and info["datastore"]["total"] == len(SMALL) + 1
+
+
+def test_next_sample(server):
+    sample = server.post("/activelearning/first")
+    image = server.request("GET", "/datastore/image", image=sample["id"])
+    print("next sample", sample["id"], len(image), "bytes")
+    assert image == (server.images / sample["name"]).read_bytes()
+
+
+def test_a_mask_is_that_of_the_bundle_itself(server, own_masks):
+    for image in (*SMALL[:2], LARGE):
+        mask = server.infer(image)
+        ours, theirs = server.dice(image, own_masks[image]), server.dice(image, mask)
+        print(f"{image}: {mask.shape[1]} x {mask.shape[0]}, Dice {theirs:.4f}, of the bundle itself {ours:.4f}")
+        with Image.open(server.images / f"{image}.png") as picture:
+            assert mask.shape == picture.size[::-1]
+        assert theirs == pytest.approx(ours, abs=1e-3)
+    assert not (server.bundle / "eval").exists()
+
+
+def test_what_the_annotator_sets(server):
+    def said_last(text: str) -> str:
+        return [line for line in server.log.read_text().splitlines() if text in line][-1]
+
+    area = {threshold: int(server.infer(LARGE, threshold=threshold).sum()) for threshold in (0.1, 0.5, 0.9)}
+    print("pixels by threshold", area)
+    assert area[0.1] > area[0.5] > area[0.9]
+    server.infer(LARGE, overlap=0.6)
+    assert "'overlap': 0.6" in said_last("Inferer::")
+    plain, averaged = server.infer(LARGE), server.infer(LARGE, tta=True)
+    assert "FlipsAndTurns" in said_last("Inferer::")
+    print(f"Dice {server.dice(LARGE, plain):.4f}, with TTA {server.dice(LARGE, averaged):.4f}")
+    assert 0 < (plain != averaged).mean() < 0.1
+
+
+@pytest.fixture(scope="module")
+def labelled(server, tmp_path_factory) -> list[str]:
+    """Images whose labels, the true masks, were saved: 0/1 in a PNG, and in a NIfTI, as 3D Slicer saves them."""
+    folder = tmp_path_factory.mktemp("labels")
+    for i, image in enumerate(LABELLED):
+        mask = read_mask(server.truth / f"{image}.png").astype(np.uint8)
+        if i == 0:
+            file = folder / f"{image}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(mask.T[..., None], np.diag([-1, -1, 1, 1])), file)
+        else:
+            file = folder / f"{image}.png"
+            Image.fromarray(mask).save(file)
+        assert server.save_label(image, file) == {"image": image, "label": image}
+    return LABELLED
+
+
+def test_labels_are_saved(server, labelled):
+    stored = server.get("/datastore/", output="train")
+    next_one = server.post("/activelearning/first")["id"]
+    print("saved", [Path(pair["label"]).name for pair in stored], "next sample", next_one)
+    assert len(stored) == len(labelled) == server.get("/info/")["datastore"]["completed"]
+    assert next_one not in labelled
+
+
+def test_all_that_are_left_at_once(server, labelled, own_masks):
+    results = server.post(
+        f"/batch/infer/{NAME}", {"device": "cpu", "multi_gpu": False}, images="unlabeled", run_sync="true"
+    )
+    assert set(results) == {*SMALL, LARGE} - set(labelled)
+    for image in results:
+        mask = read_mask(io.BytesIO(server.request("GET", "/datastore/label", label=image, tag="original")))
+        print(f"{image}: Dice {server.dice(image, mask):.4f}")
+        assert server.dice(image, mask) == pytest.approx(server.dice(image, own_masks[image]), abs=1e-3)
+
+
+def test_scores_by_dropout(server, labelled):
+    summary = server.post(f"/scoring/{NAME}", {"device": "cpu"}, run_sync="true")
+    objects = server.get("/datastore/", output="all")["objects"]
+    scores = {image: objects[image]["image"]["info"].get("epistemic_entropy") for image in objects}
+    print(summary, scores)
+    assert summary["executed"] == len(SMALL) + 1 - len(labelled)
+    assert all((scores[image] is None) == (image in labelled) for image in scores)
+    assert all(score > 0 for score in scores.values() if score is not None)
+
+
+def test_training_from_the_saved_labels(server, labelled, tmp_path):
+    model = server.bundle / "models" / "model.pt"
+    before, former = server.infer(LARGE), hashlib.sha256(model.read_bytes()).hexdigest()
+    params = server.get("/info/")["trainers"][NAME]["config"]
+    # all of them with their values, the first of each choice, as 3D Slicer sends them
+    params = {key: value[0] if isinstance(value, list) else value for key, value in params.items()}
+    server.post(f"/train/{NAME}", {**params, "max_epochs": 1})
+    end = time.monotonic() + 1200
+    while (task := server.get("/train/"))["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < end:
+        time.sleep(2)
+    print(task["status"], *[line for line in task["details"] if "Metrics" in line], sep="\n")
+    assert task["status"] == "DONE", "\n".join(task["details"])
+    assert any("val_mean_dice" in line for line in task["details"])
+
+    (aside,) = model.parent.glob("before-*/model.pt")
+    assert hashlib.sha256(aside.read_bytes()).hexdigest() == former
+    changed = [not torch.equal(*pair) for pair in zip(*(torch.load(path).values() for path in (aside, model)))]
+    mask, own = server.infer(LARGE), server.own_masks(tmp_path)[LARGE]
+    print(f"{sum(changed)} of {len(changed)} tensors changed; Dice before {server.dice(LARGE, before):.4f},", end=" ")
+    print(f"after {server.dice(LARGE, mask):.4f}, of the bundle itself {server.dice(LARGE, own):.4f}")
+    assert all(changed) and (mask != before).any()
+    assert server.dice(LARGE, mask) == pytest.approx(server.dice(LARGE, own), abs=1e-3)
