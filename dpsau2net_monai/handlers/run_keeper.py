@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from ..errors import InputError
 from ..files import whole_file
 
 __all__ = ["RunKeeper"]
+
+
+def _write_table(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 class RunKeeper:
@@ -121,7 +129,7 @@ class RunKeeper:
         metric = evaluator.state.metrics[evaluator.state.key_metric_name]
         if metric > self.best["metric"]:
             self.best = {"metric": float(metric), "epoch": evaluator.state.epoch}
-            self._save(self.parts["model"].state_dict(), self.folder / "model.pt")
+            self._save("model.pt", self.parts["model"].state_dict())
 
     def save_state(self, engine: Engine) -> None:
         epoch = {"epoch": engine.state.epoch, "learning_rate": self.learning_rate, **engine.state.metrics}
@@ -131,16 +139,12 @@ class RunKeeper:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
         if not len(self.evaluator.data_loader):  # nothing validates: too few labels in MONAI Label
-            self._save(state["model"], self.folder / "model.pt")
-        self._save(state, self.folder / f"state-{engine.state.epoch:05d}.pt")
+            self._save("model.pt", state["model"])
+        self._save(f"state-{engine.state.epoch:05d}.pt", state)
+        self._save("history.csv", self.history, _write_table)
         if self.rank == 0:
             for path in self._states()[: -self.n_saved]:
                 path.unlink()
-            with whole_file(self.folder / "history.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
-                columns = dict.fromkeys(name for epoch in self.history for name in epoch)
-                writer = csv.DictWriter(file, list(columns))
-                writer.writeheader()
-                writer.writerows(self.history)
 
     def check_patience(self, engine: Engine) -> None:
         if self.patience is not None and engine.state.epoch - self.best["epoch"] >= self.patience:
@@ -150,12 +154,13 @@ class RunKeeper:
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.pt"))
 
-    def _save(self, content: dict, path: Path) -> None:
+    def _save(self, name: str, content: Any, write: Callable[[Any, Path], object] | None = None) -> None:
         if self.rank != 0:
             return
+        path = self.folder / name
         try:
             with whole_file(path) as part:
-                torch.save(content, part)
+                (write or torch.save)(content, part)
         except (OSError, RuntimeError) as error:  # torch wraps what the disk says
             raise InputError(
                 f"{path}: cannot be written ({error}); what was saved before is kept, "
