@@ -1,0 +1,98 @@
+"""What the model zoo asks of a bundle, after its CONTRIBUTING.md and what its CI checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from dpsau2net_monai.zoo import package_bundle
+
+ROOT = Path(__file__).parents[2]
+NAME = "dpsau2net_nuclei_segmentation"
+LARGEST = 25 * 2**20
+KEYS = {
+    "inference": ("bundle_root", "device", "network_def", "inferer", "output_dir", "dataset_dir"),
+    "train": (
+        "bundle_root", "device", "dataset_dir", "output_dir", "val_interval", "network_def",
+        "train#trainer", "train#trainer#max_epochs", "train#dataset", "train#dataset#data", "train#handlers",
+        "train#preprocessing", "train#inferer", "train#key_metric",
+        "validate#evaluator", "validate#handlers", "validate#dataset", "validate#dataset#data",
+        "validate#preprocessing", "validate#postprocessing", "validate#inferer", "validate#key_metric",
+    ),
+}  # fmt: skip
+PROPERTIES = """
+from monai.bundle import create_workflow
+import dpsau2net_monai
+print(dpsau2net_monai.__file__)
+workflow = create_workflow(
+    workflow_type="inference", bundle_root=".", config_file="configs/inference.yaml",
+    meta_file="configs/metadata.json", logging_file="configs/logging.conf", dataset_dir="docs", output_dir="masks",
+)
+print("lacking:", workflow.check_properties())
+"""
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory) -> Path:
+    return package_bundle(ROOT / "bundle", tmp_path_factory.mktemp("models"), NAME)
+
+
+def run(packaged: Path, *arguments: str) -> str:
+    """Run Python as the zoo's CI does: with the bundle's folder on its path, here as the working directory."""
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=packaged, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_files_names_and_sizes(packaged):
+    for name in ("LICENSE", "configs/metadata.json", "models/model.pt", "configs/inference.yaml", "docs/README.md",
+                 "docs/data_license.txt"):  # fmt: skip
+        assert (packaged / name).is_file(), name
+    files = [path for path in packaged.rglob("*") if path.is_file()]
+    assert max(path.stat().st_size for path in files) < LARGEST
+    assert not re.search(r"/(home|root|Users|work)/", (packaged / "docs" / "README.md").read_text())
+
+
+def test_version_and_what_it_is_for(packaged):
+    metadata = json.loads((packaged / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    for key in ("required_packages_version", "supported_apps", "intended_use", "references", "eval_metrics", "authors",
+                "copyright", "data_source", "task", "name"):  # fmt: skip
+        assert key in metadata, key
+    # the measured figures, as they stand in the docs
+    row = next(line for line in (packaged / "docs/README.md").read_text().splitlines() if "| DPSAU2NetLite |" in line)
+    dice, iou = (float(cell.split()[0]) for cell in row.split("|")[3:5])
+    assert metadata["eval_metrics"] == {"mean_dice": dice, "mean_iou": iou}
+
+
+@pytest.mark.parametrize("config", KEYS)
+def test_keys_of_the_configs(config, packaged):
+    parser = ConfigParser()
+    parser.read_config(packaged / "configs" / f"{config}.yaml")
+    for key in KEYS[config]:
+        assert key in parser, key
+
+
+@pytest.mark.slow
+def test_metadata_properties_shapes_and_torchscript(packaged):
+    (packaged / "eval").mkdir()  # where the schema would be downloaded to
+    shutil.copy(ROOT / "tests" / "bundle" / "meta_schema_20240725.json", packaged / "eval" / "schema.json")
+    meta, config = ("--meta_file", "configs/metadata.json"), ("--config_file", "configs/inference.yaml")
+    run(packaged, "-m", "monai.bundle", "verify_metadata", *meta, "--filepath", "eval/schema.json")
+    printed = run(packaged, "-c", PROPERTIES)
+    assert str(packaged / "dpsau2net_monai") in printed and "lacking: []" in printed
+    run(packaged, "-m", "monai.bundle", "verify_net_in_out", "network_def", *meta, *config)
+    run(packaged, "-m", "monai.bundle", "ckpt_export", "network_def", "--filepath", "models/model.ts",
+        "--ckpt_file", "models/model.pt", *meta, *config)  # fmt: skip
+    assert (packaged / "models" / "model.ts").stat().st_size < LARGEST
