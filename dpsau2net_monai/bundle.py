@@ -82,7 +82,9 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def exported(path: str, verb: str, bundle_root: str, ckpt_path: str, input_shape: Sequence[int], **options) -> str:  # type: ignore[no-untyped-def]
+def exported(
+    path: str, verb: str, bundle_root: str, ckpt_path: str, input_shape: Sequence[int], **options: object
+) -> str:
     """
     Return the path of an exported network; where there is none, an :class:`InputError` gives the command that makes it:
     ``verb`` of ``python -m monai.bundle``, with ``options``.
@@ -93,7 +95,7 @@ def exported(path: str, verb: str, bundle_root: str, ckpt_path: str, input_shape
             "ckpt_file": ckpt_path,
             "config_file": f"{bundle_root}/configs/inference.yaml",
             "bundle_root": bundle_root,
-            "input_shape": str(list(input_shape)).replace(" ", ""),
+            "input_shape": list(input_shape),
             **options,
         }
         words = [word for key, value in options.items() for word in (f"--{key}", str(value))]

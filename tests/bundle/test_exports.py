@@ -143,7 +143,7 @@ def test_a_missing_engine_gives_the_command_that_makes_it(images, tmp_path, monk
     path = tmp_path / "model_trt.ts"
     message = what_is_wrong(images, tmp_path / "masks", "inference_trt.yaml", trt_path=str(path))
     assert message.startswith(f"{path}: no such file; make it: python -m monai.bundle trt_export network_def")
-    assert "--input_shape '[1,3,64,64]' --dynamic_batchsize '[1, 4, 4]'" in message
+    assert "--input_shape '[1, 3, 64, 64]' --dynamic_batchsize '[1, 4, 4]'" in message
 
 
 def test_what_is_not_installed_is_named(images, tmp_path, monkeypatch):
