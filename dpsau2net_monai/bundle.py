@@ -9,14 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from .data import datalist as read_datalist
-from .data import find_images
-from .errors import InputError, one_line_errors
-from .networks import load_weights
-from .optional import require
-from .run_record import record_run
-from .tracking import track_run
-from .transforms import without_masks
+from .errors import InputError, one_line_errors, root_input_error
+
+try:
+    from .data import datalist as read_datalist
+    from .data import find_images
+    from .networks import load_weights
+    from .optional import require
+    from .run_record import record_run
+    from .tracking import track_run
+    from .transforms import without_masks
+except ModuleNotFoundError as error:  # of what a packaged bundle needs, before its configs could call one_line_errors
+    one_line_errors()
+    raise root_input_error(error) from error
 
 __all__ = [
     "choose",

@@ -27,13 +27,20 @@ class InputError(ValueError):
 def root_input_error(error: BaseException | None) -> InputError | None:
     """
     Return the :class:`InputError` among ``error`` and what it was raised from, or None where there is none. A package
-    that MONAI lacks is one, too.
+    that MONAI or the bundle lacks, and a ``_target_`` that there is not, are some, too.
     """
-    while error is not None and not isinstance(error, InputError):
-        if isinstance(error, OptionalImportError):
-            return InputError(str(error).partition("\n")[0])  # a traceback follows
+    chain = []
+    while error is not None:
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return error
+    kinds = (InputError, OptionalImportError, ModuleNotFoundError)
+    found = next((error for kind in kinds for error in chain if isinstance(error, kind)), None)
+    if found is None or isinstance(found, InputError):
+        return found
+    if isinstance(found, ModuleNotFoundError) and found.name:
+        needs = "configs/metadata.json lists what to install for the bundle, under required_packages_version"
+        return InputError(f"{found.name.partition('.')[0]} is not installed; {needs}")
+    return InputError(str(found).partition("\n")[0])  # MONAI's has a traceback behind it
 
 
 def one_line_errors() -> None:

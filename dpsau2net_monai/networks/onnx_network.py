@@ -33,7 +33,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: str | os.PathLike) -> None:
         super().__init__()
-        onnxruntime = require("onnxruntime", "onnxruntime (or onnxruntime-gpu)")
+        onnxruntime = require("onnxruntime", "1.18", "onnxruntime (or onnxruntime-gpu)")
         available = onnxruntime.get_available_providers()
         providers = [name for name in GPU_PROVIDERS if name in available] + ["CPUExecutionProvider"]
         self.path = path

@@ -121,7 +121,8 @@ def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, 
     root, target = Path(bundle_root), Path(output) / f"{name}.zip"
     if target.exists():
         raise InputError(f"{target}: is there already; name another or remove it")
-    spec = require("bioimageio.spec", "bioimageio.core 'pydantic<2.14'")  # with a later one, its version 0.5.12 fails
+    # its version 0.5.12 fails with a later pydantic
+    spec = require("bioimageio.spec", "0.5", "bioimageio.core 'pydantic<2.14'")
     if not (root / "configs" / "metadata.json").is_file():
         raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))

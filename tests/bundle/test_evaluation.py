@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, bundle_run, succeeded
 from monai.transforms import AsDiscrete
 from PIL import Image
+from running import QUICK, bundle_run, succeeded
 
 from dpsau2net_monai.handlers.evaluation_report import THRESHOLDS, dice_by_threshold
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import CONFIGS, ROOT, bundle_run, verb
 from monai.inferers import SlidingWindowInferer
 from PIL import Image
+from running import CONFIGS, ROOT, bundle_run, verb
 
 from dpsau2net_monai.data import synthesize
 from dpsau2net_monai.errors import InputError, root_input_error

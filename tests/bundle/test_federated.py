@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from conftest import QUICK, ROOT
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, FlStatistics
 from monai.fl.utils.exchange_object import ExchangeObject
+from running import QUICK, ROOT
 
 from dpsau2net_monai.data import synthesize
 from dpsau2net_monai.networks import DPSAU2NetLite

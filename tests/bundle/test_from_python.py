@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import torch
-from conftest import ROOT
+from running import ROOT
 
 from dpsau2net_monai.data import synthesize
 from dpsau2net_monai.networks import DPSAU2NetLite, load_weights

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import CONFIGS, ROOT, bundle_command, bundle_run, environment, succeeded
 from PIL import Image
+from running import CONFIGS, ROOT, bundle_command, bundle_run, environment, succeeded
 
 from dpsau2net_monai.errors import root_input_error
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 import torch
-from conftest import CONFIGS, QUICK, bundle_command, bundle_run, environment, succeeded
 from monai.bundle import ConfigWorkflow
+from running import CONFIGS, QUICK, bundle_command, bundle_run, environment, succeeded
 
 from dpsau2net_monai.errors import root_input_error
 
@@ -117,7 +117,7 @@ def test_states_that_cannot_be_read_or_used(run, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_weights(run, tmp_path):
     with pytest.raises(Exception) as error:
-        run(max_epochs=3, loss="nan", **{"losses#nan": {"_target_": "conftest.NanInSecondEpoch"}})
+        run(max_epochs=3, loss="nan", **{"losses#nan": {"_target_": "running.NanInSecondEpoch"}})
     assert "the loss is nan at epoch 2" in message(error) and "nuclei_0" in message(error)
     state = torch.load(tmp_path / "models" / "state-00001.pt", weights_only=True)
     assert all(torch.isfinite(value).all() for value in state["model"].values())

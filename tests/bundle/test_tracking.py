@@ -8,9 +8,9 @@ import monai.bundle
 import monai.handlers.mlflow_handler
 import pytest
 import yaml
-from conftest import CONFIGS, QUICK
 from mlflow.tracking import MlflowClient
 from monai.utils import optional_import
+from running import CONFIGS, QUICK
 
 from dpsau2net_monai.errors import root_input_error
 

@@ -8,8 +8,8 @@ import sys
 import monai.bundle
 import pytest
 import torch
-from conftest import CONFIGS, QUICK, bundle_run, succeeded
 from monai.bundle import ConfigParser
+from running import CONFIGS, QUICK, bundle_run, succeeded
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dpsau2net_monai.data import datalist
@@ -60,6 +60,18 @@ def test_the_recorded_config_gives_the_same_weights_and_sets_the_former_run_asid
     (aside,) = models.glob("before-*")
     assert same_weights(models / "model.pt", trained / "models" / "model.pt")
     assert {path.name for path in aside.iterdir()} == {path.name for path in (trained / "models").iterdir()}
+
+
+def test_weights_to_begin_with(trained, dataset, tmp_path):
+    shutil.copytree(trained / "models", tmp_path / "models")
+    keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models"), "max_epochs": 1}
+    keys |= {"output_dir": str(tmp_path / "log"), "learning_rate": 0}  # so that they stay
+    monai.bundle.run(
+        "training", config_file=str(CONFIGS / "train.yaml"), pretrained=str(tmp_path / "models" / "model.pt"), **keys
+    )
+    parameters = dict(DPSAU2NetLite(2, 3, 1).named_parameters())
+    first, second = (torch.load(folder / "models" / "model.pt", weights_only=True) for folder in (trained, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in parameters)
 
 
 def test_images_and_weights_that_a_server_gives(trained, dataset, tmp_path):
@@ -212,6 +224,11 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (_empty, "has no images"),
         (_unreadable, "nuclei_005.png: cannot be read as a picture"),
         (lambda folder: {"loss": "focal"}, "loss is one of dice, ce, dicece, not 'focal'"),
+        (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
+        (
+            lambda folder: {"network_def#_target_": "dpsau2net_monai.networks.UNet"},
+            "Cannot locate class or function path",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line_and_leaves_nothing(spoil, says, dataset, tmp_path):

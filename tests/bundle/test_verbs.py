@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from conftest import CONFIGS, ROOT, verb
+from running import CONFIGS, ROOT, verb
 
 SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 CONFIG = ("--config_file", str(CONFIGS / "inference.yaml"), "--bundle_root", str(ROOT / "bundle"))

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,22 +16,8 @@ from dpsau2net_monai.cli import main
 from dpsau2net_monai.data import synthesize
 
 ROOT = Path(__file__).parents[2]
-NAME = "nuclei_segmentation"
 # by what a package is imported where that is not its name
 IMPORTED_AS = {"pillow": "PIL", "pytorch-ignite": "ignite", "pyyaml": "yaml", "scikit-image": "skimage"}
-
-
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("packaged")
-    bundle = folder / "bundle"
-    shutil.copytree(ROOT / "bundle", bundle)
-    for leftover in ("models/state-00001.pt", "models/run.json", "models/before-1/model.pt", "eval/masks/a.png"):
-        path = bundle / leftover
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("of a run")
-    assert main(["package", "--output", str(folder), "--name", NAME, "--bundle_root", str(bundle)]) == 0
-    return folder / NAME
 
 
 def test_what_is_in_it(packaged):
@@ -44,21 +30,43 @@ def test_what_is_in_it(packaged):
     assert not list(packaged.rglob("__pycache__")) and not list(packaged.parent.glob(".part-*"))
 
 
-def test_it_segments_with_its_own_code(packaged, tmp_path):
-    synthesize(tmp_path, 1, size=(64, 64))
-    # says which package it was, as an installed one would do as well
-    config = tmp_path / "where.yaml"
-    config.write_text('initialize: ["$print(ours.__file__)"]\n')
-    configs = str(["configs/inference.yaml", str(config)])
-    options = ["--dataset_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "out")]
-    result = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", "segmenting", "--config_file", configs, *options],
-        cwd=packaged, env={**os.environ, "PYTHONWARNINGS": "ignore"}, capture_output=True, text=True, timeout=600,
+@pytest.mark.slow
+def test_it_trains_evaluates_and_segments_elsewhere(packaged, run_without_package, tmp_path):
+    bundle = shutil.copytree(packaged, tmp_path / "elsewhere")
+    synthesize(tmp_path / "data", 8, size=(64, 64))
+
+    def run(run_id: str, config_file: str, **keys) -> None:
+        words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+        result = run_without_package(bundle, "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *words)
+        assert result.returncode == 0, result.stderr[-3000:]
+
+    run("segmenting", "configs/inference.yaml", dataset_dir=tmp_path / "data" / "images")
+    for path in (tmp_path / "data" / "images").iterdir():
+        with Image.open(path) as image, Image.open(bundle / "eval" / "masks" / path.name) as mask:
+            assert mask.size == image.size and set(np.unique(mask)) <= {0, 255}
+    quick = {"max_epochs": 1, "batch_size": 2, "roi_size": [32, 32], "size": 0.75, "num_workers": 0}
+    keys = {"dataset_dir": tmp_path / "data", **quick}
+    run("training", "configs/train.yaml", **keys)
+    (shipped,) = (bundle / "models").glob("before-*/model.pt")
+    assert (bundle / "models" / "model.pt").read_bytes() != shipped.read_bytes()
+    run("evaluating", "['configs/train.yaml','configs/evaluate.yaml']", **keys)
+    assert (bundle / "eval" / "report.html").is_file()
+    with open(bundle / "eval" / "images.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2
+
+
+@pytest.mark.parametrize("missing", ["skimage", "jinja2"])  # at the configs' import, and at a class that they name
+def test_what_is_not_installed_is_named_in_one_line(missing, packaged, run_without_package, tmp_path):
+    synthesize(tmp_path / "data", 12, size=(64, 64))
+    program = f"import sys, runpy; sys.modules['{missing}'] = None; sys.argv = ['monai.bundle', *sys.argv[1:]]; "
+    result = run_without_package(
+        packaged, "-c", program + "runpy.run_module('monai.bundle', run_name='__main__')", "run", "evaluating",
+        "--config_file", "['configs/train.yaml','configs/evaluate.yaml']", "--dataset_dir", str(tmp_path / "data"),
+        "--output_dir", str(tmp_path / "eval"), "--size", "0.5",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert str(packaged / "dpsau2net_monai" / "bundle.py") in result.stdout
-    mask, image = (Image.open(tmp_path / folder / "nuclei_000.png") for folder in ("out", "images"))
-    assert mask.size == image.size and set(np.unique(mask)) <= {0, 255}
+    assert result.returncode != 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and f"{missing} is not installed; configs/metadata.json lists what to" in line
 
 
 def test_what_it_imports_is_in_its_metadata(packaged):
@@ -76,7 +84,7 @@ def test_what_it_imports_is_in_its_metadata(packaged):
 @pytest.mark.parametrize(
     "name, options, says",
     [
-        (NAME, (), "is there already"),
+        ("dpsau2net_nuclei_segmentation", (), "is there already"),
         ("nuclei-segmentation", (), "is of letters, digits and underscores"),
         ("../nuclei", (), "is of letters, digits and underscores"),
         ("nuclei_v2", (), "takes what stands behind '_v' for the bundle's version"),

@@ -1,0 +1,54 @@
+"""How the tests here run the bundle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundle" / "configs"
+# a run of seconds
+QUICK = dict(bundle_root="bundle", max_epochs=2, batch_size=4, roi_size=[32, 32], size=0.75, num_workers=0)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+
+
+def bundle_command(run_id: str, *configs: str, program: tuple[str, ...] = (sys.executable,), **keys) -> list[str]:
+    """``python -m monai.bundle run RUN_ID``, with each key as an ``--option``."""
+    keys = {**({"config_file": str([str(CONFIGS / name) for name in configs])} if configs else {}), **keys}
+    return [*program, "-m", "monai.bundle", "run", run_id] + [
+        word for key, value in keys.items() for word in (f"--{key}", str(value))
+    ]
+
+
+def bundle_run(run_id: str, *configs: str, cwd: Path = ROOT, **keys) -> subprocess.CompletedProcess:
+    """Run :func:`bundle_command` in a process of its own, as a user does."""
+    command = bundle_command(run_id, *configs, **keys)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+
+
+def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result
+
+
+def verb(name: str, *arguments: str) -> None:
+    """Run another of MONAI's commands, ``python -m monai.bundle NAME``."""
+    command = [sys.executable, "-m", "monai.bundle", name, *arguments]
+    succeeded(subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600))
+
+
+class NanInSecondEpoch(torch.nn.BCEWithLogitsLoss):
+    """A loss that fails from its fourth call on: with three batches an epoch, in the second."""
+
+    calls = 0
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(input, target) * (float("nan") if self.calls > 3 else 1)
