@@ -35,7 +35,7 @@ browser:
 test: install browser
 	$(BIN)/python -m pytest -m "not integration"
 
-# with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once
+# with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once, in ~/.cache
 integration: install
 	$(BIN)/python -m pytest -m integration -rP
 

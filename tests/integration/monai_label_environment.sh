@@ -2,11 +2,11 @@
 # Make the environment that MONAI Label runs in, if it is not there yet, and print the path of its python.
 #   monai_label_environment.sh
 # It is its own one, as MONAI Label takes numpy 1 alone, and torchvision, of which the torch that this project is tested with
-# on the CPU has no build. Some 8 GB and 5 minutes; it stays in MONAI_LABEL_ENV, or .monai-label of the project's folder, and
-# is brought up to date where this file or what the bundle requires has changed.
+# on the CPU has no build. Some 8 GB and 5 minutes; it stays in MONAI_LABEL_ENV, or the user's cache, for all clones, and is
+# brought up to date where this file or what the bundle requires has changed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-env=$(realpath -m "${MONAI_LABEL_ENV:-.monai-label}")
+env=$(realpath -m "${MONAI_LABEL_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dpsau2net-monai/monai-label}")
 version=0.8.5
 
 fail() { echo "error: $*" >&2; exit 1; }
@@ -26,6 +26,9 @@ END
 )
 key=$( (cat tests/integration/monai_label_environment.sh; echo "$monai $packages") | sha256sum)
 
+mkdir -p "$env"
+exec 9> "$env.lock"
+flock 9  # one maker at a time
 if [ "$(cat "$env/finished" 2> /dev/null)" != "$key" ]; then
   echo "making $env for MONAI Label $version" >&2
   "$python" -m venv "$env"
