@@ -1,13 +1,13 @@
 """
-Score the shipped weights on the test images of the Data Science Bowl 2018, beside MONAI's UNet, trained on the same
-images with the same recipe (bundle/configs/nuclei.yaml) for as many epochs, and print a Markdown table:
+Score the shipped weights on the test images of the Data Science Bowl 2018, beside MONAI's UNet and SegResNet, trained on
+the same images with the same recipe (bundle/configs/nuclei.yaml) for as many epochs, and print a Markdown table:
 
     python benchmarks/nuclei/figures.py DATA --output runs/figures
 
 DATA is the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names. The evaluations, with their
 reports, are left in the output folder, for `python -m dpsau2net_monai compare` too. Some minutes on two CPU cores.
 
-With --train both are trained first, into the output folder, which takes hours; started again, it goes on where it was
+With --train all are trained first, into the output folder, which takes hours; started again, it goes on where it was
 stopped.
 """
 
@@ -33,6 +33,7 @@ CONFIGS = ROOT / "bundle" / "configs"
 NETWORKS = {
     "DPSAU2NetLite": ROOT / "bundle" / "models",
     "MONAI UNet": ROOT / "benchmarks" / "nuclei" / "unet",
+    "MONAI SegResNet": ROOT / "benchmarks" / "nuclei" / "segresnet",
 }
 FIGURES = ("dice", "iou", "f1", "precision", "sensitivity", "hd95", "object_ap", "object_f1")
 
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA", help="folder with images/ and masks/")
     parser.add_argument("--output", required=True, type=Path, help="folder for the evaluations")
-    parser.add_argument("--train", action="store_true", help="train both first, into the output folder")
+    parser.add_argument("--train", action="store_true", help="train all first, into the output folder")
     args = parser.parse_args()
 
     rows = []
