@@ -1,6 +1,6 @@
 """
-Score the shipped weights on the test images of the Data Science Bowl 2018, beside MONAI's UNet and SegResNet, trained on
-the same images with the same recipe (bundle/configs/nuclei.yaml) for as many epochs, and print a Markdown table:
+Score the shipped weights on the test images of the Data Science Bowl 2018, beside MONAI's UNet and SegResNet, trained
+on the same images with the same recipe (bundle/configs/nuclei.yaml) for as many epochs, and print a Markdown table:
 
     python benchmarks/nuclei/figures.py DATA --output runs/figures
 
