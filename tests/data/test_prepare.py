@@ -3,9 +3,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
-import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import nibabel
@@ -129,19 +128,15 @@ def test_a_second_run_does_what_is_missing(kaggle, tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(serving, tmp_path):
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args) -> None:
             pass
 
     (tmp_path / "served").mkdir()
     handler = partial(Handler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(handler) as url:
+        yield url
 
 
 def test_dsb2018_with_download(kaggle, server, tmp_path, monkeypatch, capsys):
