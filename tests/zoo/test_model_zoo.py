@@ -22,11 +22,23 @@ KEYS = {
         "validate#preprocessing", "validate#postprocessing", "validate#inferer", "validate#key_metric",
     ),
 }  # fmt: skip
-PROPERTIES = """
-from monai.bundle import create_workflow
+# from the folder above models/, with the bundle's folder on Python's path and as bundle_root, in one process
+CHECKS = """
+import sys
+from monai.bundle import ckpt_export, create_workflow, verify_metadata, verify_net_in_out
+
+root = "models/bundle"
+sys.path.insert(0, root)
+meta, config = f"{root}/configs/metadata.json", f"{root}/configs/inference.yaml"
+verify_metadata(meta_file=meta, filepath=f"{root}/eval/schema.json")
+verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, bundle_root=root)
+ckpt_export(
+    net_id="network_def", filepath=f"{root}/models/verify_model.ts", ckpt_file=f"{root}/models/model.pt",
+    meta_file=meta, config_file=config, bundle_root=root,
+)
 workflow = create_workflow(
-    workflow_type="inference", bundle_root=".", config_file="configs/inference.yaml",
-    meta_file="configs/metadata.json", logging_file="configs/logging.conf", dataset_dir="docs", output_dir="masks",
+    workflow_type="inference", bundle_root=root, config_file=config, meta_file=meta,
+    logging_file=f"{root}/configs/logging.conf", dataset_dir=f"{root}/docs", output_dir="masks",
 )
 print("lacking:", workflow.check_properties())
 """
@@ -63,19 +75,11 @@ def test_keys_of_the_configs(config, packaged):
 
 @pytest.mark.slow
 def test_metadata_properties_shapes_and_torchscript(packaged, run_without_package, tmp_path):
-    bundle = shutil.copytree(packaged, tmp_path / "bundle")
-
-    def run(*arguments: str) -> str:
-        result = run_without_package(bundle, *arguments)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return result.stdout
-
+    """What the zoo's ci/verify_bundle.py calls, and a workflow's properties."""
+    bundle = shutil.copytree(packaged, tmp_path / "models" / "bundle")
     (bundle / "eval").mkdir()  # where the schema would be downloaded to
     shutil.copy(ROOT / "tests" / "bundle" / "meta_schema_20240725.json", bundle / "eval" / "schema.json")
-    meta, config = ("--meta_file", "configs/metadata.json"), ("--config_file", "configs/inference.yaml")
-    run("-m", "monai.bundle", "verify_metadata", *meta, "--filepath", "eval/schema.json")
-    assert "lacking: []" in run("-c", PROPERTIES)
-    run("-m", "monai.bundle", "verify_net_in_out", "network_def", *meta, *config)
-    run("-m", "monai.bundle", "ckpt_export", "network_def", "--filepath", "models/model.ts",
-        "--ckpt_file", "models/model.pt", *meta, *config)  # fmt: skip
-    assert (bundle / "models" / "model.ts").stat().st_size < LARGEST
+    result = run_without_package(tmp_path, "-c", CHECKS)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "lacking: []" in result.stdout
+    assert (bundle / "models" / "verify_model.ts").stat().st_size < LARGEST
