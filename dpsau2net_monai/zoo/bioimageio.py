@@ -25,7 +25,7 @@ from ..files import whole_file
 from ..networks import load_weights
 from ..optional import require
 from ..transforms import draw_contours
-from .package import check_name
+from .package import check_order
 
 __all__ = ["write_bioimageio"]
 
@@ -99,47 +99,14 @@ def _citations(references: list[str]) -> list[dict[str, str]]:
     return citations
 
 
-def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
-    """
-    Write a bundle's network as a model package of the BioImage Model Zoo: TorchScript, and ONNX where its packages are
-    installed, that take images (batch, channel, y, x) as they are and give the probability of foreground; with a test
-    input and output, a picture, the bundle's docs and licences. Nothing of this package is needed to run it.
-
-    Args:
-        bundle_root: folder of the bundle, of 2D images.
-        output: folder to write to.
-        name: of the package.
-
-    Returns:
-        The package, ``output/name.zip``.
-
-    Raises:
-        InputError: the name is not fit for one, there is a file of it already, the bundle is of volumes or lacks
-            something, or bioimageio.core is not installed.
-    """
-    check_name(name)
-    root, target = Path(bundle_root), Path(output) / f"{name}.zip"
-    if target.exists():
-        raise InputError(f"{target}: is there already; name another or remove it")
-    # its version 0.5.12 fails with a later pydantic
-    spec = require("bioimageio.spec", "0.5", "bioimageio.core 'pydantic<2.14'")
-    if not (root / "configs" / "metadata.json").is_file():
-        raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
-    parser["bundle_root"] = str(root)
-    if parser.get_parsed_content("spatial_dims") != 2:
-        raise InputError(f"{root}: segments volumes; packages of the BioImage Model Zoo are made of 2D networks")
-    network = parser.get_parsed_content("network_def")
-    load_weights(network, parser.get_parsed_content("ckpt_path"))
-    network = _RowsFirst(network).eval()
-
+def _description(metadata: dict[str, Any], format_version: str) -> dict[str, Any]:
+    """What ``bioimageio.yaml`` says, but for the weights, of a bundle with this ``metadata.json``."""
     (data_in,), (data_out,) = (metadata["network_data_format"][key].values() for key in ("inputs", "outputs"))
     channels = list(data_in["channel_def"].values())
     axes = ("y", "x")
-    description = {
+    return {
         "type": "model",
-        "format_version": spec.model.v0_5.ModelDescr.implemented_format_version,
+        "format_version": format_version,
         "name": metadata["name"],
         "description": metadata["description"],
         "version": metadata["version"],
@@ -174,8 +141,42 @@ def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, 
             }
         ],
     }
+
+
+def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
+    """
+    Write a bundle's network as a model package of the BioImage Model Zoo: TorchScript, and ONNX where its packages are
+    installed, that take images (batch, channel, y, x) as they are and give the probability of foreground; with a test
+    input and output, a picture, the bundle's docs and licences. Nothing of this package is needed to run it.
+
+    Args:
+        bundle_root: folder of the bundle, of 2D images.
+        output: folder to write to.
+        name: of the package.
+
+    Returns:
+        The package, ``output/name.zip``.
+
+    Raises:
+        InputError: the name is not fit for one, there is a file of it already, the bundle is of volumes or lacks
+            something, or bioimageio.core is not installed.
+    """
+    root, target = Path(bundle_root), Path(output) / f"{name}.zip"
+    check_order(root, target, name)
+    # its version 0.5.12 fails with a later pydantic
+    spec = require("bioimageio.spec", "0.5", "bioimageio.core 'pydantic<2.14'")
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
+    parser["bundle_root"] = str(root)
+    if parser.get_parsed_content("spatial_dims") != 2:
+        raise InputError(f"{root}: segments volumes; packages of the BioImage Model Zoo are made of 2D networks")
+    network = parser.get_parsed_content("network_def")
+    load_weights(network, parser.get_parsed_content("ckpt_path"))
+    network = _RowsFirst(network).eval()
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        description = _description(metadata, spec.model.v0_5.ModelDescr.implemented_format_version)
         description["weights"] = _write_weights(network, folder)
         _write_example(network, folder)
         docs = (root / "docs" / "README.md").read_text(encoding="utf-8")

@@ -18,15 +18,20 @@ NOT_IN_CONFIGS = ("cli.py", "__main__.py", "zoo")  # the command line's, of PACK
 OF_BUNDLE = ("LICENSE", "configs", "docs", "models/model.pt")  # and nothing that a run leaves
 
 
-def check_name(name: str) -> None:
+def check_order(root: Path, target: Path, name: str) -> None:
     """
     Raises:
-        InputError: the model zoo and MONAI's download would not take a bundle of this name.
+        InputError: ``root`` is no bundle to pack, ``target`` is there already, or the model zoo and MONAI's download
+            would not take a bundle of this name.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise InputError(f"'{name}': a bundle's name is of letters, digits and underscores, and begins with a letter")
     if "_v" in name:
         raise InputError(f"'{name}': MONAI takes what stands behind '_v' for the bundle's version; choose another name")
+    if target.exists():
+        raise InputError(f"{target}: is there already; name another or remove it")
+    if not (root / "configs" / "metadata.json").is_file():
+        raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
 
 
 def package_bundle(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
@@ -45,12 +50,8 @@ def package_bundle(bundle_root: str | os.PathLike, output: str | os.PathLike, na
     Raises:
         InputError: the name is not fit for one, there is a folder of it already, or the bundle lacks something.
     """
-    check_name(name)
     root, target = Path(bundle_root), Path(output) / name
-    if target.exists():
-        raise InputError(f"{target}: is there already; name another or remove it")
-    if not (root / "configs" / "metadata.json").is_file():
-        raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
+    check_order(root, target, name)
     read_weights(root / "models" / "model.pt")
     with whole_folder(target) as part:
         for path in OF_BUNDLE:
