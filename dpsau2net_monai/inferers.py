@@ -1,4 +1,4 @@
-"""Test-time augmentation."""
+"""An inferer for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import torch
 from monai.inferers import Inferer
 from torch import nn
 
-__all__ = ["FlipsAndTurns"]
+__all__ = ["TTAInferer"]
 
 
-class FlipsAndTurns(Inferer):
+class TTAInferer(Inferer):
     """
-    Test-time augmentation: infer every flip of the images, in 2D of every quarter turn too (eight in all, in 2D and in
-    3D), turn the results back and average their foreground probabilities. It costs eight times as much.
+    Test-time augmentation: infer eight views of the images, undo the flips and rotations, and average the foreground
+    probabilities.
 
-    ``monai.data.TestTimeAugmentation`` draws random transforms instead, works on a dataset's items, and takes the place
-    of the evaluator; this takes the place of the inferer alone.
+    In 2D, the views are the four rotations by 90 degrees, each with and without a flip. In 3D, they are the eight
+    combinations of flips. The inference takes eight times as long.
+
+    ``monai.data.TestTimeAugmentation`` draws random transforms, works on the items of a dataset, and replaces the
+    evaluator. This class replaces only the inferer.
 
     Args:
-        inferer: of each flip and turn, such as ``monai.inferers.SlidingWindowInferer``.
+        inferer: inferer for each view, such as ``monai.inferers.SlidingWindowInferer``.
 
     Returns (of a call):
-        The logits of the averaged probabilities, of the shape that ``inferer`` gives, so that what follows (sigmoid,
-        threshold) stays as it is.
+        Logits of the averaged probabilities, in the shape that ``inferer`` returns. So sigmoid and threshold can follow
+        as without test-time augmentation.
     """
 
     def __init__(self, inferer: Inferer) -> None:

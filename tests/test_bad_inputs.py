@@ -1,8 +1,8 @@
 """
-Files as they really arrive: each gives the right result or one line that names the file; no traceback, no hang.
+Broken and unusual files. Each gives the right result, or one line that names the file: no traceback, no hang.
 
-Every image of the table is read as segmentation and training read it (``LoadPictured``) and as the check does, first
-each alone, then all of them together as one data set, whose good images must come out as if they were alone.
+The table below lists the images. Each is read by ``LoadInputImaged``, as in training and segmentation, and by the
+check. Then all of them form one dataset, in which the broken images must not affect the good ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ import tifffile
 from PIL import Image
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import check_dataset, datalist, find_images, find_pairs
-from dpsau2net_monai.data.datalist import name_of
+from dpsau2net_monai.data import check_dataset, find_images, find_pairs, make_datalist
 from dpsau2net_monai.data.inspection import inspect_pair
+from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.errors import InputError, one_line
-from dpsau2net_monai.transforms import LoadMaskd, LoadPictured, SaveMaskd
+from dpsau2net_monai.transforms import LoadInputImaged, LoadMaskd, SaveMaskd
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 40), np.uint8)  # 30 rows, 40 columns
@@ -44,13 +44,13 @@ WITH_NAN = np.where(GREY > 200, np.nan, GREY).astype(np.float32)
 INSIDE = np.zeros((30, 40), bool)
 INSIDE[5:20, 7:30] = True
 MASK = INSIDE * np.uint8(255)
-SECONDS = 5  # for one file; what would hang takes longer
+SECONDS = 5  # limit for one file, so that a hang fails the test
 
 Write = Callable[[Path], object]
 
 
 class TooLong(BaseException):
-    """What no ``except Exception`` on the way swallows."""
+    """An error that no ``except Exception`` catches."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def time_limit(seconds: float = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-# --- how the files are made -------------------------------------------------------------------------------------------
+# --- functions that write the files -----------------------------------------------------------------------------------
 def pillow(array: np.ndarray, mode: str | None = None, **options) -> Write:
     def write(path: Path) -> None:
         picture = Image.fromarray(array)
@@ -85,7 +85,7 @@ def png16(array: np.ndarray) -> Write:
 
 
 def volume(array: np.ndarray) -> Write:
-    """``array`` is a picture's (row, column[, slice, channel]), which a NIfTI has as (x, y ...)."""
+    """Write ``array``, a picture (row, column[, slice, channel]), with the axes of a NIfTI: (x, y ...)."""
     return lambda path: nibabel.save(nibabel.Nifti1Image(array.swapaxes(0, 1), np.eye(4)), path)
 
 
@@ -107,7 +107,7 @@ def cut(seed: int) -> Callable[[bytes], bytes]:
 
 def wrong_magic(content: bytes) -> bytes:
     content = b"\x00\x11\x22\x33" + content[4:]
-    return content.replace(b"n+1\0", b"xxxx")  # NIfTI's stands at the end of its header
+    return content.replace(b"n+1\0", b"xxxx")  # a NIfTI has it at the end of its header
 
 
 def turned(array: np.ndarray, orientation: int, **options) -> Write:
@@ -126,7 +126,7 @@ def png_of(width: int, height: int, pixels: bytes, extra: bytes = b"") -> bytes:
 
 
 def looping_tiff(path: Path) -> None:
-    """A TIFF whose directory of tags names itself as the next."""
+    """A TIFF whose directory of tags points to itself as the next directory."""
     tifffile.imwrite(path, GREY)
     content = path.read_bytes()
     (start,) = struct.unpack("<I", content[4:8])
@@ -164,11 +164,11 @@ def link_to_good(path: Path) -> None:
 
 # --- the table of images ----------------------------------------------------------------------------------------------
 class Case(NamedTuple):
-    """An image's file name, how it is made, and the array that it must give or what must be said of it."""
+    """An image: its file name, the function that writes it, and the expected array or error."""
 
     name: str
     write: Write
-    result: np.ndarray | str | None  # None: its own test says
+    result: np.ndarray | str | None  # None: another test checks it
 
 
 FORMATS: dict[str, Write] = {
@@ -219,7 +219,7 @@ CASES = [
     Case("five_channels.tif", tiff(np.dstack([RGB, GREY, GREY]), photometric="minisblack", planarconfig="contig"),
          UNREADABLE),
     Case("two_channels.nii", volume(np.stack([GREY, GREY], -1)[:, :, None]), "has 2 channels, but the network takes 3"),
-    # pictures in a file
+    # several pictures in a file
     Case("animated.png", pillow(GREY, format="GIF", save_all=True, append_images=[Image.fromarray(255 - GREY)]),
          "holds 2 pictures"),
     Case("animated_png.png", pillow(GREY, save_all=True, append_images=[Image.fromarray(255 - GREY)]),
@@ -244,21 +244,21 @@ CASES = [
     Case("l" * 251 + ".png", pillow(GREY), GREY / 255),
     Case("核" * 83 + ".png", pillow(GREY), GREY / 255),
     Case("UPPER.PNG", pillow(GREY), GREY / 255),
-    # what is no file of an image
-    Case("folder.png", Path.mkdir, "is a folder"),
+    # paths that are not files of images
+    Case("folder.png", Path.mkdir, "is a folder, not a file"),
     Case("folder.nii.gz", Path.mkdir, "is a folder"),
     Case("pipe.png", os.mkfifo, "is a device or a pipe"),
     Case("pipe.nii", os.mkfifo, "is a device or a pipe"),
     Case("endless.png", link_to("/dev/zero"), "is a device or a pipe"),
     Case("linked.png", link_to_good, GREY / 255),
-    Case("loop.png", link_to("loop.png"), "but a symbolic link that leads nowhere"),
-    Case("dangling.jpg", link_to("not there.jpg"), "but a symbolic link that leads nowhere"),
+    Case("loop.png", link_to("loop.png"), "is a broken symbolic link"),
+    Case("dangling.jpg", link_to("not there.jpg"), "is a broken symbolic link"),
     Case("zip.png", zip_of("../../evil.png"), UNREADABLE),
 ]  # fmt: skip
 
 
 def make(case: Case, root: Path) -> dict[str, str]:
-    """The case's image, with a good mask of the size that it should have."""
+    """Write the image of a case and a good mask of the right size."""
     image, mask = root / "images" / case.name, root / "masks" / f"{name_of(case.name)}.png"
     for path in (image, mask):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,10 +271,10 @@ def make(case: Case, root: Path) -> dict[str, str]:
 
 
 def load(path: str) -> np.ndarray | str:
-    """What segmentation gets: the image, as (row, column, channel), or the line of the error."""
+    """Load an image as segmentation does. Return it as (row, column, channel), or return the error's line."""
     try:
         with time_limit():
-            return LoadPictured("image", 3)({"image": path})["image"].numpy().T
+            return LoadInputImaged("image", 3)({"image": path})["image"].numpy().T
     except InputError as error:
         return str(error)
 
@@ -287,7 +287,7 @@ def assert_one_line_naming(path: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[ascii(case.name)[1:30] for case in CASES])
-def test_an_image_is_read_right_or_refused_by_name(case, tmp_path):
+def test_an_image_is_read_correctly_or_refused_by_name(case, tmp_path):
     pair = make(case, tmp_path)
     loaded = load(pair["image"])
     with time_limit():
@@ -298,11 +298,11 @@ def test_an_image_is_read_right_or_refused_by_name(case, tmp_path):
 
     if isinstance(loaded, str):
         assert_one_line_naming(pair["image"], loaded)
-        if "network takes" in loaded:  # of which the check does not know
+        if "network takes" in loaded:  # the check does not know the network
             assert not errors
         else:
             assert [problem.message for problem in errors] == [loaded]
-    elif isinstance(case.result, str):  # the image alone can be segmented, but not trained on
+    elif isinstance(case.result, str):  # it does not match its mask, but it can be segmented
         assert case.name == "turned.jpg" and len(errors) == 1
     else:
         assert not errors
@@ -316,7 +316,7 @@ def test_an_image_is_read_right_or_refused_by_name(case, tmp_path):
         assert case.result in (loaded if isinstance(loaded, str) else errors[0].message)
 
 
-def test_colours_of_other_systems_are_those_that_a_viewer_shows(tmp_path):
+def test_other_colour_spaces_are_converted_to_rgb(tmp_path):
     for name in ("cmyk.jpg", "lab.tif"):
         (case,) = (case for case in CASES if case.name == name)
         path = make(case, tmp_path)["image"]
@@ -329,7 +329,7 @@ def test_colours_of_other_systems_are_those_that_a_viewer_shows(tmp_path):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory) -> Path:
-    """All of the table as one data set, but for names that differ in their suffixes only."""
+    """All images of the table in one dataset, except those with the name of an earlier one."""
     root = tmp_path_factory.mktemp("all")
     names = set()
     for case in CASES:
@@ -339,31 +339,31 @@ def everything(tmp_path_factory) -> Path:
     return root
 
 
-def test_all_together_are_checked_and_each_bad_one_named_once(everything, capsys):
+def test_the_check_of_all_images_names_each_bad_image_once(everything, capsys):
     with time_limit(60):
         assert main(["check", str(everything)]) == 1
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
-    report = check_dataset(everything)
+    check = check_dataset(everything)
     lines = printed.out.splitlines()
-    assert [line for line in lines if line.startswith("error: ")] == [f"error: {p.message}" for p in report.errors]
-    assert len(lines) == 8 + len(report.problems) + 1
-    bad = {problem.file for problem in report.errors}
-    assert len(bad) == len(report.errors)
+    assert [line for line in lines if line.startswith("error: ")] == [f"error: {p.message}" for p in check.errors]
+    assert len(lines) == 8 + len(check.problems) + 1
+    bad = {problem.file for problem in check.errors}
+    assert len(bad) == len(check.errors)
     for case in CASES:
         path = everything / "images" / case.name
         if os.path.lexists(path) and case.result is not None and "network" not in str(case.result):
             assert (str(path) in bad) == isinstance(case.result, str), case.name
 
 
-def test_training_refuses_them_in_one_line_or_goes_on_with_the_good_ones(everything, caplog):
+def test_training_refuses_bad_images_in_one_line_or_skips_them(everything, caplog):
     with pytest.raises(InputError, match=r"\(and \d+ more: python -m dpsau2net_monai check .* lists them\)") as error:
-        datalist(everything)
+        make_datalist(everything)
     assert len(str(error.value).splitlines()) == 1
     with pytest.raises(InputError, match="more: python -m"):
         find_pairs(everything)
     with time_limit(60):
-        parts = datalist(everything, skip_bad=True)
+        parts = make_datalist(everything, skip_bad=True)
     bad = {problem.file for problem in check_dataset(everything).errors}
     assert len(caplog.records) == len(bad)
     assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
@@ -371,13 +371,13 @@ def test_training_refuses_them_in_one_line_or_goes_on_with_the_good_ones(everyth
     assert len(good) + len(bad) == len(list((everything / "images").glob("[!.]*")))
     for pair in good:
         if not pair["image"].endswith("two_channels.nii"):
-            LoadMaskd("label")(LoadPictured("image", 3)(pair))
+            LoadMaskd("label")(LoadInputImaged("image", 3)(pair))
 
 
-def test_masks_of_oddly_named_images_are_written_whole_under_their_names(tmp_path):
+def test_masks_get_the_unusual_names_of_their_images(tmp_path):
     for case in CASES:
         if isinstance(case.result, np.ndarray) and case.result.shape[:2] == (30, 40):
-            image = LoadPictured("image", 3)({"image": make(case, tmp_path)["image"]})["image"]
+            image = LoadInputImaged("image", 3)({"image": make(case, tmp_path)["image"]})["image"]
             mask = image[:1].clone()
             mask[:] = 1
             SaveMaskd("pred", tmp_path / "out")({"pred": mask})
@@ -393,7 +393,7 @@ def test_masks_of_oddly_named_images_are_written_whole_under_their_names(tmp_pat
         ("a.jpg", pillow(MASK, quality=60), "mask not binary", "those over half of the largest are foreground"),
         ("a.png", pillow(MASK * 0), "mask empty", "the mask is empty"),
         ("a.png", pillow(MASK * 0 + 255), "mask full", "the mask is full"),
-        ("a.png", pillow(MASK[:-1]), "size", "the mask is 40 x 29, its image 40 x 30; make them one size"),
+        ("a.png", pillow(MASK[:-1]), "size", "the mask is 40 x 29, its image 40 x 30; give both the same size"),
         ("a.png", pillow(MASK.T), "size", "the mask is 30 x 40, its image 40 x 30"),
         ("a.tif", turned(MASK, 8), "orientation", "its EXIF tag turns it to 30 x 40"),
         ("a.tif", turned(MASK, 3), "orientation", "its EXIF tag turns it, but"),
@@ -402,7 +402,7 @@ def test_masks_of_oddly_named_images_are_written_whole_under_their_names(tmp_pat
         ("a.png", changed(pillow(GREY), cut(0)), "unreadable", "cannot be read as a picture"),
         ("a.png", holding(b"text"), "unreadable", "cannot be read as a picture"),
         ("a.png", Path.mkdir, "unreadable", "is a folder"),
-        ("a.png", link_to("a.png"), "unreadable", "leads nowhere"),
+        ("a.png", link_to("a.png"), "unreadable", "is a broken symbolic link"),
         ("a.txt", holding(b"text"), "no mask", "has no mask"),
     ],
 )
@@ -412,14 +412,14 @@ def test_a_bad_mask_is_named(name, write, kind, says, tmp_path):
     pillow(GREY)(tmp_path / "images" / "a.png")
     write(tmp_path / "masks" / name)
     with time_limit():
-        report = check_dataset(tmp_path)
-    (problem,) = [problem for problem in report.problems if problem.kind != "split"]
+        check = check_dataset(tmp_path)
+    (problem,) = [problem for problem in check.problems if problem.kind != "split"]
     assert problem.kind == kind and says in problem.message
     assert_one_line_naming(problem.file, problem.message)
     assert Path(problem.file).parent.name == ("images" if kind == "no mask" else "masks")
 
 
-# --- data sets --------------------------------------------------------------------------------------------------------
+# --- datasets ---------------------------------------------------------------------------------------------------------
 def _json(content: object) -> Callable[[Path], Path]:
     def write(root: Path) -> Path:
         path = root / "list\nof data.json"
@@ -459,24 +459,24 @@ GOOD = {"image": "a.png", "label": "a.png"}
     [
         (_link_loop, "no such dataset folder"),
         (_images_loop, "has no folder 'images'"),
-        (_archive, "is no folder"),
+        (_archive, "is not a folder"),
         (_empty_folders, "has no images"),
         (lambda root: root / "no\nwhere", "no such dataset folder"),
-        (_json("no JSON"), "is no datalist in JSON"),
-        (_json("\ud83d".encode("utf-16", "surrogatepass").decode("latin-1")), "is no datalist in JSON"),
+        (_json("no JSON"), "is not a datalist in JSON"),
+        (_json("\ud83d".encode("utf-16", "surrogatepass").decode("latin-1")), "is not a datalist in JSON"),
         (_json([1, 2]), "lists nothing under 'training'"),
         (_json({"training": [{"image": "a.png"}]}), "an entry of 'training' has no"),
         (_json({"training": ["a.png"]}), "an entry of 'training' has no"),
         (_json({"training": 5}), "an entry of 'training' has no"),
-        (_json({"training": [GOOD] * 9, "test": []}), "leaves no image for one part"),
+        (_json({"training": [GOOD] * 9, "test": []}), "with size 0.9, one part gets no image"),
         (_json({"training": [GOOD] * 9, "test": [GOOD]}), "no such file"),
     ],
 )
-def test_what_is_no_dataset_is_said_in_one_line(write, says, tmp_path, capsys):
+def test_a_path_that_is_not_a_dataset_gives_one_line(write, says, tmp_path, capsys):
     path = write(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     with time_limit(), pytest.raises(InputError, match=says) as error:
-        datalist(path)
+        make_datalist(path)
     assert_one_line_naming(str(error.value).split(": ")[0], str(error.value))
     assert main(["check", str(path)]) == 1
     printed = capsys.readouterr()
@@ -485,10 +485,10 @@ def test_what_is_no_dataset_is_said_in_one_line(write, says, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-# --- permission -------------------------------------------------------------------------------------------------------
+# --- permissions ------------------------------------------------------------------------------------------------------
 @contextmanager
 def not_root() -> Iterator[None]:
-    """Root may read everything, so let go of its rights for a while."""
+    """Give up the rights of root for a while, because root may read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -500,7 +500,7 @@ def not_root() -> Iterator[None]:
 
 
 def test_no_permission_to_read():
-    # not tmp_path, which no one but its owner may enter: the file's own mode is to be the reason
+    # tmp_path does not serve here: other users may not enter it, whatever the mode of the file
     with tempfile.TemporaryDirectory() as folder, not_root_at_the_end(Path(folder)) as root:
         pairs = [make(Case(f"{n}.png", pillow(GREY), GREY), root) for n in range(8)]
         volume(GREY)(root / "images" / "8.nii")
@@ -522,7 +522,7 @@ def test_no_permission_to_read():
 
 @contextmanager
 def not_root_at_the_end(folder: Path) -> Iterator[Path]:
-    """``folder``, which others may enter too, and all of which can be removed again."""
+    """Let other users enter ``folder``, and make its files removable at the end."""
     folder.chmod(0o755)
     try:
         yield folder

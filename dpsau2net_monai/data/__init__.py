@@ -1,10 +1,8 @@
-from .archive import download
-from .check import CheckReport, check_dataset
-from .clinicdb import prepare_clinicdb
-from .datalist import datalist, find_images, find_pairs, name_of, read_split, split, write_split
-from .dsb2018 import DSB2018_URL, prepare_dsb2018
+from .check import DatasetCheck, check_dataset
+from .datalist import find_pairs, make_datalist
+from .images import find_images, mask_path, without_masks
 from .picture_reader import PictureReader
-from .prepare import Report
 from .readable_images import ReadableImages
+from .reading import name_of
+from .split import read_split, split, write_split
 from .synthetic import synthesize
-from .tree import prepare_tree

@@ -1,4 +1,4 @@
-"""What is wrong with images and their masks: from their headers, quickly, or from all of their pixels, on all cores."""
+"""Find problems of images and masks: quickly from their headers, or from all of their pixels on all cores."""
 
 from __future__ import annotations
 
@@ -21,42 +21,46 @@ from tqdm import tqdm
 
 from ..errors import InputError, one_line
 from .picture_reader import read_picture, read_picture_header
-from .reading import foreground, is_volume, reading, require_finite
+from .reading import foreground, is_volume, reading, require_finite, size_text
 
 __all__ = ["Finding", "Header", "Problem", "inspect_headers", "inspect_pair", "inspect_pairs", "read_header"]
 
 AFFINE_TOLERANCE = 1e-3
-CHUNK = 16  # pairs that a process takes at a time, at most
+CHUNK = 16  # pairs that a process gets at a time, at most
 
 Pair = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a file."""
+    """A problem of a file."""
 
     file: str
     kind: str
     message: str  # one line that names the file and says what to do
-    error: bool  # it cannot be trained on; otherwise it can, but had better be looked at
+    error: bool  # True: the file cannot be used for training; False: it can, but the user should look at it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", one_line(self.message))
 
 
 class Header(NamedTuple):
-    """What the header of a picture or a volume says."""
+    """The header of a picture or a volume."""
 
-    size: tuple[int, ...]  # (width, height) or (x, y, z), as it is read
-    stored: tuple[int, ...]  # the same in the file, before EXIF rotation
-    depth: str
-    turn: int = 1
+    size: tuple[int, ...]  # (width, height) or (x, y, z) after EXIF rotation
+    stored: tuple[int, ...]  # the same before EXIF rotation
+    depth: str  # bits per channel: "8", "16", "32 float" ...
+    turn: int = 1  # EXIF orientation; 1 means none
     affine: np.ndarray | None = None
 
 
 @dataclass
 class Finding:
-    """What an image and its mask are; small, whatever their sizes. None: not known, as the file cannot be read."""
+    """
+    The properties and problems of an image and its mask. It holds no pixels, so that many findings fit in memory.
+
+    A property is None if it is unknown, because a file cannot be read.
+    """
 
     problems: list[Problem]
     size: tuple[int, ...] | None = None
@@ -72,37 +76,33 @@ def read_header(path: str) -> Header:
     Read the header of a picture or a volume.
 
     Raises:
-        InputError: the file is no image, or one of other than 2 or 3 dimensions.
+        InputError: the file is not an image, or does not have 2 or 3 dimensions.
     """
     if not is_volume(path):
         picture = read_picture_header(path)
         return Header(picture.size, picture.stored, picture.depth, picture.turn)
     with reading(path):
         volume = nibabel.load(path)
-        size = volume.shape[:3] if len(volume.shape) < 5 else volume.shape[:-1]  # the last is of channels
+        size = volume.shape[:3] if len(volume.shape) < 5 else volume.shape[:-1]  # the last axis holds the channels
         while len(size) > 2 and size[-1] == 1:
             size = size[:-1]
         if not 2 <= len(size) <= 3 or 0 in size:
-            raise InputError(f"{path}: is of {_times(size)}; an image has 2 or 3 dimensions")
+            raise InputError(f"{path}: has the size {size_text(size)}; give it 2 or 3 dimensions")
         dtype = volume.get_data_dtype()
         depth = f"{dtype.itemsize * 8}{' float' if np.issubdtype(dtype, np.floating) else ''}"
         return Header(size, size, depth, affine=volume.affine)
 
 
 def _read(path: str) -> np.ndarray:
-    """The image as training reads it: a picture (height, width[, channels]), a volume (x, y[, z, channels])."""
+    """Read an image as training does: a picture (height, width[, channels]) or a volume (x, y[, z, channels])."""
     if not is_volume(path):
         return read_picture(path)
     with reading(path):
         return np.asanyarray(nibabel.load(path).dataobj).astype(np.float32, copy=False)
 
 
-def _times(size: Sequence[int]) -> str:
-    return " x ".join(map(str, size))
-
-
 def _compare(pair: Pair, headers: dict[str, Header]) -> list[Problem]:
-    """What is wrong between an image and its mask, if both can be read."""
+    """Find what does not match between an image and its mask. If one of them cannot be read, return no problem."""
     if len(headers) < 2:
         return []
     image, mask = headers["image"], headers["label"]
@@ -113,19 +113,21 @@ def _compare(pair: Pair, headers: dict[str, Header]) -> list[Problem]:
     turned, other = ("image", "label") if image.turn != 1 else ("label", "image")
     if image.size != mask.size:
         if image.turn != mask.turn and image.stored == mask.stored:
-            size = _times((image if turned == "image" else mask).size)
-            text = f"its EXIF tag turns it to {size}, but {pair[other]} is {_times(image.stored)}; remove the tag"
+            size = size_text((image if turned == "image" else mask).size)
+            text = f"its EXIF tag turns it to {size}, but {pair[other]} is {size_text(image.stored)}; remove the tag"
             return problem(turned, "orientation", text, True)
-        text = f"the mask is {_times(mask.size)}, its image {_times(image.size)}; make them one size"
+        text = f"the mask is {size_text(mask.size)}, its image {size_text(image.size)}; give both the same size"
         return problem("label", "size", text, True)
-    if image.turn != mask.turn and image.stored == mask.stored:  # a half turn, or a square: sizes do not tell
-        text = f"its EXIF tag turns it, but {pair[other]} is not turned so; remove the tag unless they fit all the same"
+    if image.turn != mask.turn and image.stored == mask.stored:  # half a turn, or a square: the size does not change
+        text = f"its EXIF tag turns it, but {pair[other]} has another tag or none; remove the tag unless both match"
         return problem(turned, "orientation", text, False)
     if image.affine is not None and mask.affine is not None:
         difference = np.abs(image.affine - mask.affine).max()
-        if not difference <= AFFINE_TOLERANCE:  # NaN too
-            text = f"its affine and its image's differ by {difference:.3g}; look whether they lie on each other, and"
-            return problem("label", "orientation", f"{text} give both the same", False)
+        if not difference <= AFFINE_TOLERANCE:  # also true for NaN
+            text = (
+                f"its affine differs from its image's by {difference:.3g}; if they show the same place, make them equal"
+            )
+            return problem("label", "orientation", text, False)
     return []
 
 
@@ -141,13 +143,13 @@ def _headers(pair: Pair) -> tuple[dict[str, Header], list[Problem]]:
 
 def inspect_headers(pair: Pair) -> list[Problem]:
     """
-    Find what is wrong with an image and its mask as far as the files' headers tell.
+    Find the problems of an image and its mask that show in the files' headers.
 
     Args:
         pair: ``{"image": path, "label": path}``.
 
     Returns:
-        The problems; a header that cannot be read is one of them.
+        The problems. A header that cannot be read is one, too.
     """
     headers, problems = _headers(pair)
     return problems + _compare(pair, headers)
@@ -155,13 +157,13 @@ def inspect_headers(pair: Pair) -> list[Problem]:
 
 def inspect_pair(pair: Pair) -> Finding:
     """
-    Find what an image and its mask are, and what is wrong with them, from all of their pixels.
+    Read an image and its mask completely, and find their properties and problems.
 
     Args:
         pair: ``{"image": path, "label": path}``.
 
     Returns:
-        The finding; a file that cannot be read is one of its problems.
+        The finding. A file that cannot be read is one of its problems.
     """
     headers, problems = _headers(pair)
     finding = Finding(problems)
@@ -171,7 +173,7 @@ def inspect_pair(pair: Pair) -> Finding:
             arrays[key] = _read(pair[key])
         except InputError as error:
             problems.append(Problem(pair[key], "unreadable", str(error), True))
-            del headers[key]  # which need not be true then
+            del headers[key]  # the header of a broken file may be wrong
             continue
         try:
             require_finite(arrays[key], pair[key])
@@ -205,10 +207,10 @@ def _mask_problems(path: str, mask: np.ndarray, share: float) -> list[Problem]:
     problems = []
     low, high = mask.min(), mask.max()
     if share == 0:
-        text = "the mask is empty; right for an image without an object, else draw it anew"
+        text = "the mask is empty; if the image has foreground, correct the mask"
         problems.append(Problem(path, "mask empty", f"{path}: {text}", False))
     elif share == 1:
-        text = "the mask is full: all of it is foreground; right for an image without background, else draw it anew"
+        text = "the mask is full: all of it is foreground; if the image has background, correct the mask"
         problems.append(Problem(path, "mask full", f"{path}: {text}", False))
     if not ((mask == low) | (mask == high)).all():
         meaning = "those over half of the largest" if high == 1 else "all over 0"
@@ -218,7 +220,11 @@ def _mask_problems(path: str, mask: np.ndarray, share: float) -> list[Problem]:
 
 
 def _quiet() -> None:
-    """Leave Ctrl-C, and what decoders print of a broken file, to the process that asks and has one line for each."""
+    """
+    Ignore Ctrl-C and silence the decoders in a worker process.
+
+    The main process handles Ctrl-C, and prints one line for each broken file.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -229,22 +235,24 @@ def _inspect_chunk(pairs: Sequence[Pair]) -> list[Finding]:
 
 def inspect_pairs(pairs: Sequence[Pair]) -> list[Finding]:
     """
-    :func:`inspect_pair` of many pairs on all cores, with a progress bar. A core holds one image and mask at a time.
+    Run :func:`inspect_pair` on many pairs, on all cores, with a progress bar.
+
+    Each core holds one image and its mask at a time.
 
     Args:
         pairs: list of ``{"image": path, "label": path}``.
 
     Returns:
-        Their findings, in the same order.
+        The findings, in the order of the pairs.
 
     Raises:
-        InputError: a process was killed, as when memory runs out.
+        InputError: a process was killed, for example because memory ran out.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = max(1, min(CHUNK, len(pairs) // (4 * cores)))
     chunks = (pairs[start : start + size] for start in range(0, len(pairs), size))
     findings: list[Finding] = []
-    # forked processes need not import all of this again, which takes longer than a small data set
+    # A forked process does not import everything again. For a small dataset, that would take longer than the check.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with (
         ProcessPoolExecutor(cores, context, _quiet) as pool,
@@ -257,7 +265,7 @@ def inspect_pairs(pairs: Sequence[Pair]) -> list[Finding]:
             except BrokenProcessPool as error:
                 near = pairs[len(findings)]["image"]
                 raise InputError(
-                    f"{near}: a process that read this image or one after it was killed; is there memory enough?"
+                    f"{near}: the process that read this image or a later one was killed; free memory and try again"
                 ) from error
             findings += found
             bar.update(len(found))

@@ -1,4 +1,4 @@
-"""A MONAI image reader for pictures of every bit depth."""
+"""A MONAI image reader for pictures of any bit depth."""
 
 from __future__ import annotations
 
@@ -15,37 +15,36 @@ from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
 
 from ..errors import InputError
-from .reading import reading
+from .reading import PICTURE_SUFFIXES, reading
 
-__all__ = ["PICTURE_SUFFIXES", "PictureHeader", "PictureReader", "read_picture", "read_picture_header"]
+__all__ = ["PictureHeader", "PictureReader", "read_picture", "read_picture_header"]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # formats whose EXIF rotation viewers apply
+WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # viewers apply the EXIF rotation of these formats
 
 
 class PictureHeader(NamedTuple):
-    """What a picture's file says of it before its pixels."""
+    """What a picture's file says before its pixels."""
 
     stored: tuple[int, int]  # width and height in the file
-    turn: int  # EXIF's number for how :func:`read_picture` turns it; 1: not
-    depth: str  # "8", "16", "32 float" ...
+    turn: int  # the EXIF orientation that :func:`read_picture` applies; 1 means none
+    depth: str  # bits per channel: "8", "16", "32 float" ...
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as :func:`read_picture` gives them."""
+        """Width and height of the array that :func:`read_picture` returns."""
         return self.stored[::-1] if self.turn >= 5 else self.stored
 
 
 def read_picture_header(path: PathLike) -> PictureHeader:
     """
-    Read a picture's header alone.
+    Read a picture's header only.
 
     Raises:
-        InputError: the file is no picture, or holds several.
+        InputError: the file is not a picture, or it holds several pictures.
     """
     with reading(path, "a picture"), Image.open(path) as picture:
         _refuse_several(picture, path)
-        # of a TIFF, Pillow's own size is turned already, in some of its versions
+        # some versions of Pillow have already rotated the size that they give for a TIFF
         stored = (picture.tag_v2[256], picture.tag_v2[257]) if picture.format == "TIFF" else picture.size
         return PictureHeader(stored, _turn(picture), _depth(picture, path))
 
@@ -57,7 +56,7 @@ def _turn(picture: Image.Image) -> int:
 
 def _refuse_several(picture: Image.Image, path: PathLike) -> None:
     if getattr(picture, "n_frames", 1) > 1:
-        raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one that is meant to a file")
+        raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one you need to its own file")
 
 
 def _depth(picture: Image.Image, path: PathLike) -> str:
@@ -71,20 +70,32 @@ def _depth(picture: Image.Image, path: PathLike) -> str:
 
 def _png_depth(path: PathLike) -> int:
     with open(path, "rb") as file:
-        return file.read(25)[24]  # in the header that every PNG begins with
+        return file.read(25)[24]  # every PNG starts with a header that has the bit depth at this byte
 
 
 def read_picture(path: PathLike) -> np.ndarray:
     """
-    Read a picture as it is meant to be seen: palettes looked up, transparency dropped, EXIF rotation applied.
+    Read a picture as a viewer shows it: with its palette's colours and its EXIF rotation, without transparency.
 
     Returns:
-        float32 array (height, width) or (height, width, 3). Integers are divided by their type's largest value, so that
-        they lie in 0..1 whatever the bit depth; floating-point pictures are left as they are.
+        float32 array (height, width) or (height, width, 3). Integers are divided by the largest value of their type, so
+        they lie in 0..1 at any bit depth. Floating-point pictures keep their values.
 
     Raises:
-        InputError: the file is no picture, is cut short, holds several, or integers that 16 bits do not hold.
+        InputError: the file is not a picture, is cut short, holds several pictures, or holds integers that do not fit
+            in 16 bits.
     """
+    array = _decode(path)
+    return array.astype(np.float32) / _stored_max(array)
+
+
+def _stored_max(array: np.ndarray) -> int:
+    """The largest value that an integer array's type can hold; 1 for bool and floating-point arrays."""
+    return np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
+
+
+def _decode(path: PathLike) -> np.ndarray:
+    """:func:`read_picture` without the division: an array of bool, uint8, uint16 or float."""
     with reading(path, "a picture"), Image.open(path) as picture:
         _refuse_several(picture, path)
         array = _colours_of_16_bits(picture, path)
@@ -92,30 +103,32 @@ def read_picture(path: PathLike) -> np.ndarray:
             if picture.format in WITH_ROTATION:
                 picture = ImageOps.exif_transpose(picture)
             if picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-                # by way of RGBA, as Pillow warns of a palette's transparency that it drops
+                # Pillow warns when it drops a palette's transparency, so keep it here; alpha is dropped below
                 picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
             array = np.asarray(picture)
 
     if array.ndim == 3:
-        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # without alpha
-    if array.dtype == np.int32:  # how Pillow gives 16 bits in some formats
+        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # drop alpha
+    if array.dtype == np.int32:  # Pillow returns 16 bits as int32 for some formats
         if array.min() < 0 or array.max() > 65535:
             raise InputError(
                 f"{path}: holds integers from {array.min()} to {array.max()}; save it with 8 or 16 bits, or as floats"
             )
         array = array.astype(np.uint16)
-    if array.dtype == bool or np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32)
-    return array.astype(np.float32) / np.iinfo(array.dtype).max
+    return array
 
 
 def _colours_of_16_bits(picture: Image.Image, path: PathLike) -> np.ndarray | None:
-    """Decode a picture of several 16-bit channels, of which Pillow would keep 8 bits; None for any other."""
+    """
+    Decode a picture that has several 16-bit channels; return None for any other picture.
+
+    Pillow would keep 8 of the 16 bits.
+    """
     if picture.format == "TIFF" and len(set(picture.tag_v2.get(258, ()))) == 1 and picture.tag_v2[258][0] == 16:
         if picture.mode in ("L", "I;16", "I;16B", "I"):
             return None
         array = tifffile.imread(path)
-        if picture.tag_v2.get(284, 1) == 2:  # one plane after the other
+        if picture.tag_v2.get(284, 1) == 2:  # planar: the channels come first
             array = np.moveaxis(array, 0, -1)
         return _turned(array, _turn(picture))
     if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
@@ -140,25 +153,31 @@ class PictureReader(ImageReader):
     """
     Reader of PNG, JPEG, TIFF and BMP pictures for ``monai.transforms.LoadImage``.
 
-    ``monai.data.PILReader`` keeps 8 of the 16 bits of a colour picture, gives a palette's indices instead of its
-    colours, ignores the EXIF rotation and does not take TIFF. Like it, this reader swaps the first two axes, so that
+    ``monai.data.PILReader`` keeps 8 of the 16 bits of a colour picture, returns a palette's indices instead of its
+    colours, ignores the EXIF rotation and does not read TIFF. Like that reader, this one swaps the first two axes:
     arrays are (width, height[, channel]).
+
+    The values are scaled as :func:`read_picture` scales them. The metadata key ``stored_max`` holds the number that the
+    file's values were divided by: 255 for 8 bits, 65535 for 16 bits, 1 for bool and floating-point pictures. Multiply
+    by it to get the file's own values.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return is_supported_format(filename, [suffix[1:] for suffix in PICTURE_SUFFIXES])
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[np.ndarray]:
-        return [read_picture(path) for path in ensure_tuple(data)]
+        return [_decode(path) for path in ensure_tuple(data)]
 
     def get_data(self, img: Sequence[np.ndarray]) -> tuple[np.ndarray, dict]:
         arrays: list[np.ndarray] = []
         meta: dict = {}
         for picture in img:
-            array = np.swapaxes(picture, 0, 1)
+            stored_max = _stored_max(picture)
+            array = np.swapaxes(picture.astype(np.float32) / stored_max, 0, 1)
             header = {
                 MetaKeys.SPATIAL_SHAPE: np.asarray(array.shape[:2]),
                 MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if array.ndim == 2 else -1,
+                "stored_max": stored_max,
             }
             arrays.append(array)
             _copy_compatible_dict(header, meta)

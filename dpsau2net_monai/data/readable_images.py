@@ -1,4 +1,4 @@
-"""Many images, of which some may be broken."""
+"""An iterable dataset that skips broken images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ __all__ = ["ReadableImages"]
 
 class ReadableImages(IterableDataset):
     """
-    The images that can be read, one after the other, with a progress bar. One that cannot does not stop the others, as
-    it would in ``monai.data.Dataset``, but goes to a table.
+    Iterate over the images that can be read, with a progress bar.
+
+    An image that cannot be read is listed in a CSV, and the iteration goes on. In ``monai.data.Dataset`` it would stop
+    the iteration.
 
     Args:
         data: list of ``{"image": path}``.
-        transform: loads and prepares an image.
-        failed: CSV file to write the columns ``image`` and ``error`` to, where an image cannot be read.
-        progress: whether to show the progress bar, where a person watches.
+        transform: transform that loads and prepares an image.
+        failed: CSV to write if an image cannot be read, with the columns ``image`` and ``error``.
+        progress: whether to show the progress bar. It shows only in a terminal.
     """
 
     def __init__(self, data: Sequence[dict[str, str]], transform: Callable, failed: str, progress: bool = True) -> None:
@@ -36,7 +38,7 @@ class ReadableImages(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         self.errors = []
-        self.failed.unlink(missing_ok=True)  # a former run's
+        self.failed.unlink(missing_ok=True)  # from an earlier run
         for item in tqdm(self.data, desc="segmentation", unit="image", disable=None if self.progress else True):
             try:
                 loaded = self.transform(item)
@@ -53,10 +55,12 @@ class ReadableImages(IterableDataset):
                 continue
             yield loaded
 
-    def report(self) -> None:
+    def raise_failures(self) -> None:
         """
+        Report the images that could not be read. Call it after the iteration.
+
         Raises:
-            InputError: after all were read, some could not be.
+            InputError: at least one image could not be read.
         """
         if len(self.errors) == 1:
             raise InputError(self.errors[0][1])

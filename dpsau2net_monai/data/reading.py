@@ -1,44 +1,60 @@
-"""What reading a file comes to, in training, in segmentation and in the check alike."""
+"""Rules for reading files. Training, segmentation and the check share them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+from monai.config import PathLike
 from PIL import UnidentifiedImageError
 
 from ..errors import InputError
 
-__all__ = ["foreground", "is_volume", "reading", "require_finite"]
+__all__ = [
+    "PICTURE_SUFFIXES", "SUFFIXES", "foreground", "is_volume", "name_of", "reading", "require_finite", "size_text",
+]  # fmt: skip
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (*PICTURE_SUFFIXES, ".nii", ".nii.gz")
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
-def is_volume(path: str | os.PathLike) -> bool:
-    """Whether a file is a NIfTI by its name; every other image is a picture."""
+def is_volume(path: PathLike) -> bool:
+    """Return whether a file is a NIfTI volume, by its name. Every other image is a picture."""
     return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
+def name_of(path: PathLike) -> str:
+    """Return a file's name without its suffix. ``.nii.gz`` counts as one suffix."""
+    name = Path(path).name
+    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Return a size as text, such as ``256 x 128``."""
+    return " x ".join(map(str, size))
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # whose own text is the path once more
-        return "its content is of no kind that is known here"
+    if isinstance(error, UnidentifiedImageError):  # its own text only repeats the path
+        return "its content is not of a known type"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def reading(path: str | os.PathLike, kind: str = "an image") -> Iterator[None]:
+def reading(path: PathLike, kind: str = "an image") -> Iterator[None]:
     """
-    Around what reads ``path``, turn whatever its decoder raises into one line.
+    Context manager for code that reads ``path``: turn any error of the decoder into a message of one line.
 
     Args:
-        path: the file; what is none, as a named pipe that would be waited for, is not opened.
-        kind: what the file is read as.
+        path: the file. It must be a regular file: opening a named pipe, for example, would block.
+        kind: what the file should be, for the message.
 
     Raises:
         InputError: the file cannot be read.
@@ -46,35 +62,36 @@ def reading(path: str | os.PathLike, kind: str = "an image") -> Iterator[None]:
     try:
         if not Path(path).is_file():
             if Path(path).exists():
-                state = f"is a {'folder' if Path(path).is_dir() else 'device or a pipe'}, no file"
+                state = f"is a {'folder' if Path(path).is_dir() else 'device or a pipe'}, not a file"
             else:
-                state = f"no such file{', but a symbolic link that leads nowhere' if Path(path).is_symlink() else ''}"
-            raise InputError(f"{path}: {state}; put the image in its place or take it out")
-        open(path, "rb").close()  # where it may not be read, nibabel gives another reason
+                state = "is a broken symbolic link" if Path(path).is_symlink() else "no such file"
+            raise InputError(f"{path}: {state}; put the image in its place or remove it")
+        open(path, "rb").close()  # nibabel would give a wrong reason for a file without read permission
         yield
     except InputError:
         raise
-    except Exception as error:  # each decoder has its own kinds
-        raise InputError(f"{path}: cannot be read as {kind} ({_reason(error)}); restore it or take it out") from error
+    except Exception as error:  # each decoder has its own types of errors
+        raise InputError(f"{path}: cannot be read as {kind} ({_reason(error)}); restore it or remove it") from error
 
 
-def require_finite(array: np.ndarray, path: str | os.PathLike) -> None:
+def require_finite(array: np.ndarray, path: PathLike) -> None:
     """
     Raises:
-        InputError: ``array``, which was read from ``path``, holds NaN or infinity. One such value makes the whole image
-            NaN once it is normalised.
+        InputError: ``array``, which was read from ``path``, holds NaN or infinity. Normalisation would spread one such
+            value over the whole image.
     """
     count = array.size - np.count_nonzero(np.isfinite(array))
     if count:
-        raise InputError(f"{path}: {count} of its values are NaN or infinite; replace them, as numpy.nan_to_num does")
+        raise InputError(f"{path}: {count} values are NaN or infinite; replace them, for example with numpy.nan_to_num")
 
 
 def foreground(mask: Array) -> Array:
     """
-    What of a mask is foreground: every value over 0; but where the largest value is 1, half of it is the threshold.
+    Return which pixels of a mask are foreground: those over 0.5 if the mask's largest value is 1, else those over 0.
 
-    Pictures arrive divided by their type's largest value, volumes as they are, so that the threshold applies to masks
-    that use the whole range, as 0 to 255, whose smoothed edges and JPEG's traces lie in between.
+    A picture's values arrive divided by the largest value of their type; a volume's values arrive unchanged. In a
+    picture of 0 and 255, the largest value is 1, and values in between come from smoothed edges or JPEG. In a picture
+    of labels such as 0, 1 and 2, the largest value is less than 1, and every label is foreground.
 
     Args:
         mask: one channel, as it was read.

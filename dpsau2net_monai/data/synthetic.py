@@ -1,13 +1,13 @@
-"""A small data set of made-up nuclei images with their masks, to try the whole tool with no download."""
+"""Make a small dataset of synthetic nuclei images with masks, to try everything without a download."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from monai.config import PathLike
 from PIL import Image
 from skimage.color import hed2rgb
 from skimage.draw import polygon
@@ -25,40 +25,42 @@ Shape = tuple[int, int]
 
 
 class Scene(NamedTuple):
-    """Where the nuclei of one image are, before anything is said of how they were stained and lit."""
+    """The nuclei of one image, before staining and light are simulated."""
 
     mask: np.ndarray  # bool
-    thickness: np.ndarray  # stained matter along the line of sight, about 1 inside a nucleus
+    thickness: np.ndarray  # of the stained material along the line of sight; about 1 inside a nucleus
     rim: np.ndarray  # 0 at the centre of a nucleus, 1 at its outline, 0 outside
-    radius: float  # mean radius of this image's nuclei in pixels
+    radius: float  # mean radius of the nuclei in pixels
 
 
 class Kind(NamedTuple):
-    """How often one kind of image occurs, and what its nuclei are like."""
+    """One kind of image: how often it occurs, and how its nuclei look."""
 
-    share: float
-    count: tuple[int, int]
-    radius: tuple[float, float]  # as a share of the image's side
-    stretch: float  # spread of the logarithm of the axes' ratio
+    share: float  # of all images
+    count: tuple[int, int]  # least and largest number of nuclei
+    radius: tuple[float, float]  # least and largest mean radius, as a share of the image's side
+    stretch: float  # standard deviation of the logarithm of the axes' ratio
     render: Callable[[Scene, np.random.Generator], np.ndarray]
 
 
-def synthesize(output_dir: str | os.PathLike, number: int = 24, size: Shape = (256, 256), seed: int = 0) -> None:
+def synthesize(output_dir: PathLike, number: int = 24, size: Shape = (256, 256), seed: int = 0) -> None:
     """
-    Write made-up microscopy images of nuclei and their masks as ``images/nuclei_000.png``, ``masks/nuclei_000.png``
-    and so on: fluorescence (8-bit grey), brightfield (8-bit grey) and stained tissue (8-bit RGB), mixed.
+    Write synthetic microscopy images of nuclei and their masks.
 
-    An image depends on ``size``, ``seed`` and its own index only, so a larger set begins with the smaller one.
+    The files are ``images/nuclei_000.png``, ``masks/nuclei_000.png`` and so on. Three kinds of image are mixed:
+    fluorescence (8-bit grey), brightfield (8-bit grey) and stained tissue (8-bit RGB).
+
+    An image depends only on ``size``, ``seed`` and its own index. So a larger dataset starts with the smaller one.
 
     Args:
-        output_dir: folder to write to; made where there is none.
-        number: how many images, at least 1.
-        size: height and width in pixels, at least 32 each; about half of the images differ from it, by up to 25 %
-            along each side.
-        seed: not negative; the same seed gives the same files.
+        output_dir: folder to write to. It is made if it does not exist.
+        number: number of images, at least 1.
+        size: height and width in pixels, at least 32 each. About half of the images deviate from it by up to 25 % along
+            each side.
+        seed: seed of the images, 0 or more. The same seed gives the same files.
 
     Raises:
-        InputError: ``output_dir`` already has images or masks, or another argument is out of its range.
+        InputError: ``output_dir`` already has images or masks, or another argument is out of range.
     """
     output_dir = Path(output_dir)
     if number < 1:
@@ -72,7 +74,7 @@ def synthesize(output_dir: str | os.PathLike, number: int = 24, size: Shape = (2
             raise InputError(f"{output_dir}: already has {folder}; name a new folder")
     for index in tqdm(range(number), desc="synthesize", unit="image", disable=None):
         image, mask = _pair(size, np.random.default_rng([seed, index]))
-        # The mask goes first: should the run be cut short, no image is left without one.
+        # The mask is written first: a run that is cut short leaves no image without a mask.
         for folder, pixels in (("masks", mask), ("images", image)):
             with whole_file(output_dir / folder / f"nuclei_{index:03d}.png") as part:
                 Image.fromarray(pixels).save(part)
@@ -90,7 +92,7 @@ def _pair(size: Shape, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
 def _scene(kind: Kind, shape: Shape, rng: np.random.Generator) -> Scene:
     side = np.sqrt(shape[0] * shape[1])
     mean_radius = side * rng.uniform(*kind.radius)
-    # Neither an almost empty nor an almost full image: the nuclei are to cover between about 3 % and 45 %.
+    # The nuclei cover between about 3 % and 45 %, so that no image is almost empty or almost full.
     area_share = np.pi * (mean_radius / side) ** 2
     low, high = max(kind.count[0], 0.03 / area_share), min(kind.count[1], 0.45 / area_share)
     count = round(_log_uniform(low, max(low, high), rng))
@@ -99,7 +101,7 @@ def _scene(kind: Kind, shape: Shape, rng: np.random.Generator) -> Scene:
     thickness, rim = np.zeros(shape), np.zeros(shape)
     for centre, radius, level in zip(_centres(radii, shape, rng), radii, levels):
         rows, cols, reach = _nucleus(centre, radius, kind.stretch, shape, rng)
-        # Where nuclei overlap, both are seen, but less than their sum, as one presses the other flat.
+        # Where nuclei overlap, they flatten each other: the thickness is less than their sum.
         here = level * np.sqrt(1 - 0.75 * reach**2)
         thickness[rows, cols] = np.maximum(thickness[rows, cols], here) + 0.3 * np.minimum(thickness[rows, cols], here)
         rim[rows, cols] = np.maximum(rim[rows, cols], reach)
@@ -107,7 +109,7 @@ def _scene(kind: Kind, shape: Shape, rng: np.random.Generator) -> Scene:
 
 
 def _centres(radii: np.ndarray, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Place the nuclei, many against an earlier one, with little overlap where there is room."""
+    """Place the nuclei, many of them next to an earlier one. They overlap little if there is room."""
     clustering = rng.uniform(0, 0.7)
     centres = np.empty((len(radii), 2))
     for index, radius in enumerate(radii):
@@ -128,12 +130,12 @@ def _centres(radii: np.ndarray, shape: Shape, rng: np.random.Generator) -> np.nd
 def _nucleus(
     centre: np.ndarray, radius: float, stretch: float, shape: Shape, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows and columns of a nucleus, and how far from centre (0) to outline (1) each pixel is."""
+    """Return the rows and columns of a nucleus, and the distance of each pixel from centre (0) to outline (1)."""
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     ratio = np.exp(min(abs(rng.normal(0, stretch)), 1))
     turned = angles - rng.uniform(0, np.pi)
     outline = radius / np.sqrt(np.cos(turned) ** 2 / ratio + np.sin(turned) ** 2 * ratio)
-    for wave in range(2, 7):  # slow waves bend the outline most
+    for wave in range(2, 7):  # slow waves deform the outline most
         outline *= 1 + rng.normal(0, 0.1 / wave) * np.cos(wave * angles + rng.uniform(0, 2 * np.pi))
     rows, cols = polygon(centre[0] + outline * np.sin(angles), centre[1] + outline * np.cos(angles), shape)
     down, right = rows - centre[0], cols - centre[1]
@@ -144,7 +146,7 @@ def _nucleus(
 def _fluorescence(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     chromatin = rng.uniform(0.05, 0.2) * _grain(scene, 0.15, rng) + rng.uniform(0.03, 0.12) * _grain(scene, 0.4, rng)
     nuclei = scene.thickness * np.exp(chromatin)
-    haze = gaussian(nuclei, 1.5 * scene.radius)  # light from out of focus
+    haze = gaussian(nuclei, 1.5 * scene.radius)  # out-of-focus light
     light = nuclei + rng.uniform(0.05, 0.25) * haze + rng.uniform(0, 0.06) * (1 + 0.2 * _grain(scene, 2, rng))
     exposure = _log_uniform(0.08, 0.75, rng)
     image = rng.uniform(0.01, 0.05) + exposure * light * _illumination(scene, 0.3, rng)
@@ -160,39 +162,39 @@ def _brightfield(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tissue(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    # Fibres run along the level lines of a smooth field.
+    # The fibres follow the level lines of a smooth random field.
     fibres = np.sin(rng.uniform(5, 9) * _grain(scene, 2.5, rng) + 1.2 * _grain(scene, 0.3, rng))
     cells = gaussian(scene.thickness, 0.7 * scene.radius)
-    # Gaps in the tissue, where glass shows; never under a nucleus.
+    # The tissue has gaps that show the glass, but never under a nucleus.
     gaps = 1 / (1 + np.exp(-8 * (_grain(scene, 1.6, rng) - rng.uniform(1.2, 2.5))))
     solid = np.maximum(1 - gaps, np.minimum(3 * cells, 1))
-    pale = rng.uniform(0.2, 0.55)  # how much lighter than its rim the middle of a nucleus is
+    pale = rng.uniform(0.2, 0.55)  # how much lighter a nucleus is in its middle than at its rim
     chromatin = np.exp(rng.uniform(0.15, 0.35) * _grain(scene, 0.14, rng)) * (1 - pale * (1 - scene.rim**2))
     eosin = solid * (1 + 0.22 * fibres + 0.25 * _grain(scene, 0.5, rng) + 0.12 * _grain(scene, 0.12, rng)) + 0.05
     hematoxylin = rng.uniform(0.06, 0.12) * scene.thickness * chromatin
     hematoxylin += rng.uniform(0.006, 0.02) * solid * (1 + 0.3 * _grain(scene, 0.6, rng)) + 0.012 * cells
     eosin = rng.uniform(0.02, 0.045) * np.clip(eosin, 0, None) * (1 - 0.4 * scene.mask)
-    brown = rng.uniform(0.25, 0.7) * eosin  # real eosin is less blue than the table's
+    brown = rng.uniform(0.25, 0.7) * eosin  # real eosin is less blue than in the colour matrix of hed2rgb
     image = hed2rgb(np.stack([hematoxylin, eosin, brown], axis=-1))
     return _camera(rng.uniform(0.88, 0.98) * image * _illumination(scene, 0.1, rng)[..., None], rng)
 
 
 def _camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur by the optics, then shot noise (photons) and read noise (electronics)."""
+    """Add the blur of the optics, then shot noise (photons) and read noise (electronics)."""
     image = gaussian(image, rng.uniform(0.6, 1.5), channel_axis=-1 if image.ndim == 3 else None)
-    photons = _log_uniform(150, 3000, rng)  # at full scale; random_noise's own "poisson" cannot be told how many
+    photons = _log_uniform(150, 3000, rng)  # at full scale; random_noise(mode="poisson") has no such parameter
     image = rng.poisson(np.clip(image, 0, None) * photons) / photons
     return random_noise(image, "gaussian", rng=rng, var=rng.uniform(0.002, 0.01) ** 2)
 
 
 def _grain(scene: Scene, size: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a random texture of mean 0 and deviation 1, with grains of ``size`` nuclear radii."""
+    """Return a random texture of mean 0 and standard deviation 1, with grains of ``size`` nuclear radii."""
     field = gaussian(rng.standard_normal(scene.mask.shape), max(size * scene.radius, 0.7))
     return (field - field.mean()) / field.std()
 
 
 def _illumination(scene: Scene, most: float, rng: np.random.Generator) -> np.ndarray:
-    """Return an uneven, very smooth light of about 1 that differs by up to ``most``."""
+    """Return uneven, very smooth illumination: 1 plus or minus up to ``most``."""
     return 1 + rng.uniform(0, most) * resize(rng.uniform(-1, 1, (3, 3)), scene.mask.shape, order=2, mode="edge")
 
 

@@ -1,6 +1,5 @@
 from .dpsau2net import DPSAU2Net, DPSAU2NetLite
 from .norm import SafeBatchNorm
-from .onnx_network import OnnxNetwork
 from .rsdpu import RSDPU
 from .split_attention import SABlock, SplitAttention
 from .weights import convert_weights, load_weights, read_weights

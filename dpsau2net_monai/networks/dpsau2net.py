@@ -1,4 +1,4 @@
-"""DPSAU2-Net and its small sibling."""
+"""DPSAU2-Net and its small variant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DPSAU2Net", "DPSAU2NetLite"]
 
 
 class Stage(NamedTuple):
-    """One RSDPU block: its height, the channels of its inner U and of its output, and whether it dilates."""
+    """One RSDPU block: height, channels of the inner U and of the output, and whether it dilates instead of pooling."""
 
     height: int
     mid: int
@@ -27,27 +27,29 @@ class Stage(NamedTuple):
 class DPSAU2Net(nn.Module):
     """
     DPSAU2-Net, after "Enhanced U2-Net with residual depthwise separable and split-attention blocks for precise medical
-    image segmentation", The Visual Computer, 2025: a U of eleven stages, each an :class:`RSDPU` block (itself a U),
-    with a split-attention block (:class:`SABlock`) wherever data passes from one resolution to the next, and six side
-    outputs that a 1x1 convolution fuses.
+    image segmentation", The Visual Computer, 2025.
 
-    In 2D with its defaults it is equal to the published network: its weights can be imported with
-    :func:`dpsau2net_monai.weights.convert_weights`.
+    The network is a U of eleven stages. Each stage is an :class:`RSDPU` block, which is a U itself. A split-attention
+    block (:class:`SABlock`) stands between two resolutions. A 1x1 convolution fuses six side outputs.
+
+    In 2D, with the default arguments, it equals the published network.
+    :func:`dpsau2net_monai.networks.convert_weights` imports the published weights.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
         act: activation type and arguments.
-        norm: normalisation type and arguments; the default is batch norm that also takes a batch of one image. Instance
-            norm takes images from 33 upward, as at 32 the deepest resolution is a single pixel.
-        dropout: dropout type and arguments, or its probability; it acts once in each stage. None: no dropout layers.
-        deep_supervision: whether to return the six side logits too, in training mode only.
+        norm: normalisation type and arguments. The default is a batch norm that also accepts a batch of one image.
+            Instance norm needs images of at least 33 pixels per side: at 32, the deepest resolution is a single pixel.
+        dropout: dropout type and arguments, or its probability. Each stage has one dropout layer. None: no dropout.
+        deep_supervision: whether to return the six side logits too. They are returned in training mode only.
 
     Returns (of ``forward``):
-        Logits (batch, out_channels, spatial...) of the input's spatial size, which may be anything from 32 upward. With
-        ``deep_supervision``, in training mode, (batch, 7, out_channels, spatial...): the fused logits, then the six
-        side logits from the finest to the deepest stage, as ``monai.networks.nets.DynUNet`` stacks them.
+        Logits (batch, out_channels, spatial...) of the input's spatial size. The input needs at least 32 pixels per
+        side. With ``deep_supervision`` in training mode, the shape is (batch, 7, out_channels, spatial...): the fused
+        logits, then the six side logits from the finest to the deepest stage, stacked as in
+        ``monai.networks.nets.DynUNet``.
 
     Example:
         >>> import torch
@@ -57,7 +59,7 @@ class DPSAU2Net(nn.Module):
         torch.Size([1, 1, 97, 113])
     """
 
-    # from the finest to the deepest resolution; the decoder's last entry is the one next to the deepest stage
+    # Both tables go from the finest to the deepest resolution. The decoder has no entry for the deepest one.
     ENCODER: tuple[Stage, ...] = (
         Stage(7, 32, 64),
         Stage(6, 32, 128),
@@ -73,7 +75,7 @@ class DPSAU2Net(nn.Module):
         Stage(4, 128, 256),
         Stage(4, 256, 512, dilated=True),
     )
-    STEM_CHANNELS: int | None = None  # of a strided convolution before the first stage; None: there is none
+    STEM_CHANNELS: int | None = None  # of a strided convolution before the first stage; None: no such convolution
 
     def __init__(
         self,
@@ -102,14 +104,14 @@ class DPSAU2Net(nn.Module):
         if self.STEM_CHANNELS is not None:
             stem = Convolution(spatial_dims, in_channels, self.STEM_CHANNELS, strides=2, act=act, norm=norm)
             in_channels = self.STEM_CHANNELS
-        # what leads to each encoder stage: the stem to the first, pooling and split attention to every other
+        # the layers before each encoder stage: the stem before the first, pooling and split attention before the others
         pool = Pool["MAX", spatial_dims](kernel_size=2, stride=2, ceil_mode=True)
         self.entries = nn.ModuleList([stem, *(nn.Sequential(pool, attention(width)) for width in widths[:-1])])
         self.encoder = nn.ModuleList(
             block(n_in, stage) for n_in, stage in zip([in_channels, *widths[:-1]], self.ENCODER)
         )
 
-        # in the order of use, deepest first: each takes what comes from below beside the encoder's output
+        # In the order of use, deepest first. Each stage gets the output of the stage below and of the encoder stage.
         decoder, skips = self.DECODER[::-1], widths[-2::-1]
         below = [widths[-1], *(stage.out for stage in decoder[:-1])]
         self.attention = nn.ModuleList(attention(width) for width in below)
@@ -129,7 +131,7 @@ class DPSAU2Net(nn.Module):
             x = stage(entry(x))
             outputs.append(x)
 
-        # each decoder stage's output takes the place of the encoder's that it used up
+        # each decoder stage's output replaces the encoder output that it was computed from
         for i, (attention, stage) in enumerate(zip(self.attention, self.decoder)):
             skip = outputs[-2 - i]
             x = stage(torch.cat([attention(resize_like(x, skip)), skip], dim=1))
@@ -147,23 +149,23 @@ class DPSAU2Net(nn.Module):
 
 class DPSAU2NetLite(DPSAU2Net):
     """
-    DPSAU2-Net at a fraction of its cost: the same design with a narrower and shorter stage table, behind a strided
-    stem, so that the whole nested U works at half the image's resolution and its logits are enlarged at the end. The
-    inner Us are lower than the full network's, as there are fewer resolutions below them.
+    DPSAU2-Net at a fraction of its cost.
 
-    On two CPU threads a training image of 256 x 256 takes 0.32 s against the full network's 6.0 s, and a forward pass
-    0.10 s against 1.06 s (2026-11-22, ``benchmarks/network_speed.py``). Much of that is the stem's doing: without it
-    (``STEM_CHANNELS = None``) the same table takes some five times as long to train. At such widths it is memory
-    traffic, not arithmetic, that costs, and the stem quarters it.
+    The design is the same, but there are fewer stages with fewer channels. A strided stem halves the resolution, so the
+    nested U works at half of the image's resolution and its logits are enlarged at the end. The inner Us have fewer
+    levels than those of the full network, because there are fewer resolutions below them.
 
-    Args:
-        as :class:`DPSAU2Net`; with ``deep_supervision`` there is one side output a resolution: (batch, 5, out_channels,
-        spatial...).
+    On two CPU threads, training takes 0.32 s per image of 256 x 256 pixels (full network: 6.0 s), and a forward pass
+    0.10 s (full network: 1.06 s) (2026-11-22, ``benchmarks/network_speed.py``). Much of this comes from the stem:
+    without it (``STEM_CHANNELS = None``), training takes some five times as long. With so few channels, memory traffic
+    costs the time, not arithmetic, and the stem reduces it to a quarter.
+
+    The arguments are those of :class:`DPSAU2Net`. With ``deep_supervision`` there is one side output per resolution:
+    (batch, 5, out_channels, spatial...).
     """
 
-    # Four resolutions, and a lowest stage that dilates by up to 4, so that every tap of every convolution sees data in
-    # training on crops of 128: a tap that only ever saw padding keeps its first random weight, and spoils larger
-    # images.
+    # With four resolutions and a dilation of at most 4, every weight of every kernel sees data when training uses crops
+    # of 128 pixels. A weight that only sees padding keeps its random initial value, which harms larger images.
     ENCODER = (
         Stage(5, 12, 24),
         Stage(4, 16, 40),

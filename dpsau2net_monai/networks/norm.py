@@ -1,4 +1,4 @@
-"""The batch norm that every block of DPSAU2-Net uses by default."""
+"""The default batch norm of DPSAU2-Net's blocks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ __all__ = ["SafeBatchNorm"]
 
 class SafeBatchNorm(nn.modules.batchnorm._BatchNorm):
     """
-    Batch norm in any dimension that lets a single value per channel through.
+    Batch norm of any dimension that also accepts a single value per channel.
 
-    In training mode ``torch.nn.BatchNorm`` refuses an input with one value per channel, as it has no variance. A batch
-    of one image gives just that to the pooled 1 x 1 vector of split attention, at any image size. There this class
-    normalises with the running statistics and leaves them as they are, as evaluation mode does. On every other input it
-    is ``torch.nn.BatchNorm``, number for number, with the same parameters and buffers.
+    In training mode, ``torch.nn.BatchNorm2d`` refuses an input with one value per channel, because it has no variance.
+    Split attention pools each image to one value per channel, so a batch of one image gives such an input. For it, this
+    class uses the running statistics and does not update them, as in evaluation mode. For any other input, it computes
+    the same numbers as ``torch.nn.BatchNorm2d``, with the same parameters and buffers.
 
-    It is registered with MONAI's factory as ``Norm["SAFE_BATCH"]``.
+    It is registered in MONAI's factory as ``Norm["SAFE_BATCH"]``.
 
-    Args:
-        num_features: number of channels; the rest as in ``torch.nn.BatchNorm2d``.
+    The arguments are those of ``torch.nn.BatchNorm2d``.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        # `training` and `shape[0]` first: they are known without the spatial sizes, which an export may leave free
+        # `training` and `shape[0]` come first: an export may leave the spatial sizes unknown
         updating = self.training and not (input.shape[0] == 1 and input.numel() == input.shape[1])
-        # from here on as the base class does; TorchScript could not compile a call of it, as it has no `super()`
+        # the base class's own code from here on: TorchScript cannot compile a call of `super()`
         momentum = 0.0 if self.momentum is None else self.momentum
         if updating and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)

@@ -19,23 +19,25 @@ def resize_like(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 class RSDPU(nn.Module):
     """
-    Residual depthwise separable U-block: a depthwise separable convolution, and on its result an inner U that is added
-    to it. The inner U is the RSU block of Qin et al., "U2-Net: Going deeper with nested U-structure for salient object
+    Residual depthwise separable U-block: a depthwise separable convolution, followed by an inner U with a residual
+    connection around it.
+
+    The inner U is the RSU block of Qin et al., "U2-Net: Going deeper with nested U-structure for salient object
     detection", 2020, https://arxiv.org/abs/2005.09007.
 
-    With ``dilated`` the inner U neither pools nor resizes; its convolutions dilate by 1, 2, 4 ... 2^(height - 1)
-    instead (RSDPU-4F in the paper, at height 4).
+    With ``dilated``, the inner U neither pools nor resizes. Its convolutions dilate by 1, 2, 4 ... 2^(height - 1)
+    instead. With height 4, the paper calls this block RSDPU-4F.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: number of input channels.
-        mid_channels: number of channels within the inner U.
+        mid_channels: number of channels inside the inner U.
         out_channels: number of output channels.
-        height: number of levels of the inner U, at least 3; it pools ``height - 2`` times.
+        height: number of levels of the inner U, at least 3. It pools ``height - 2`` times.
         dilated: whether to dilate instead of pooling.
         act: activation type and arguments.
         norm: normalisation type and arguments.
-        dropout: dropout type and arguments, or its probability; it acts once, on what enters the inner U.
+        dropout: dropout type and arguments, or its probability. It acts once, on the input of the inner U.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class RSDPU(nn.Module):
         def conv(n_in: int, n_out: int, dilation: int) -> Convolution:
             return Convolution(spatial_dims, n_in, n_out, kernel_size=3, dilation=dilation, act=act, norm=norm)
 
-        # the dilation of level i, counted from 0; only the lowest level of the pooling form dilates
+        # the dilation of each level, from 0; without `dilated`, only the lowest level dilates
         dilations = [2**i if dilated else 1 for i in range(height - 1)] + [2 ** (height - 1) if dilated else 2]
 
         self.dilated = dilated
@@ -72,7 +74,7 @@ class RSDPU(nn.Module):
         self.top = conv(out_channels, mid_channels, dilations[0])
         self.down = nn.ModuleList(conv(mid_channels, mid_channels, d) for d in dilations[1:-1])
         self.bottom = conv(mid_channels, mid_channels, dilations[-1])
-        # in the order of use, deepest first
+        # in the order of use: deepest first
         self.up = nn.ModuleList(
             conv(2 * mid_channels, mid_channels if level else out_channels, dilations[level])
             for level in reversed(range(height - 1))
@@ -90,7 +92,7 @@ class RSDPU(nn.Module):
         level = self.bottom(level)
         for i, up in enumerate(self.up):
             skip = skips.pop()
-            if i > 0 and not self.dilated:  # the two lowest levels are of one size
+            if i > 0 and not self.dilated:  # the two lowest levels have the same size
                 level = resize_like(level, skip)
             level = up(torch.cat([level, skip], dim=1))
         return x + level

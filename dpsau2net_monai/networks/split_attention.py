@@ -15,15 +15,15 @@ class SplitAttention(nn.Module):
     Split-attention convolution of radix 2 and cardinality 1, after Zhang et al., "ResNeSt: Split-Attention Networks",
     2020, https://arxiv.org/abs/2004.08955.
 
-    A grouped convolution gives two candidates for the output; the image's global average weighs them, channel by
-    channel, with a softmax over the two.
+    A grouped convolution computes two candidates for the output. The output is their weighted mean. Each channel has
+    two weights of its own: two 1x1 convolutions compute them from the global average, and a softmax makes their sum 1.
 
     Args:
         spatial_dims: 2 or 3.
         channels: number of input and of output channels, even.
         act: activation type and arguments.
-        norm: normalisation type and arguments. Instance norm is left out of the pooled vector: one value per channel
-            and image has nothing to normalise over.
+        norm: normalisation type and arguments. Instance norm does not act on the pooled vector, which has only one
+            value per channel and image.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class SplitAttention(nn.Module):
         pooled = self.pool(first + second)
         weights = self.expand(self.act(self.norm(self.reduce(pooled))))
         weight_first, weight_second = weights.chunk(2, dim=1)
-        # a softmax over two is a sigmoid of their difference
+        # a softmax over two values is the sigmoid of their difference
         attention = torch.sigmoid(weight_first - weight_second)
         return attention * first + (1 - attention) * second
 
 
 class SABlock(nn.Module):
     """
-    Residual split-attention block, after Zhang et al. (see :class:`SplitAttention`): 1x1 convolution, split-attention
-    convolution, 1x1 convolution, all of one width, added to the input.
+    Residual split-attention block, after Zhang et al. (see :class:`SplitAttention`): a 1x1 convolution, a
+    split-attention convolution and a 1x1 convolution, all with the same number of channels, and a residual connection.
 
     Args:
         spatial_dims: 2 or 3.

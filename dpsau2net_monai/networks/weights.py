@@ -1,13 +1,14 @@
-"""Reading weights, and importing those of the published DPSAU2-Net."""
+"""Read and load weights, and convert the weights of the published DPSAU2-Net."""
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from monai.config import PathLike
 from torch import nn
 
 from ..errors import InputError
@@ -16,33 +17,39 @@ from .dpsau2net import DPSAU2Net
 __all__ = ["convert_weights", "load_weights", "read_weights"]
 
 
-def read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+def read_weights(path: PathLike) -> dict[str, torch.Tensor]:
     """
-    Read a state dictionary, plain or under the key ``model``, onto the CPU. Nothing but tensors is ever unpickled.
+    Read a state dictionary onto the CPU. Only tensors are unpickled, so a file cannot run code.
+
+    Args:
+        path: file of ``torch.save`` with a state dictionary, either directly or under the key ``model``.
+
+    Returns:
+        The tensors by name.
 
     Raises:
-        InputError: the file is not there, is no weights file, or holds pickled objects.
+        InputError: the file does not exist, is not a weights file, or holds other pickled objects.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such weights file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of whatever kind the unpickler stumbles into
+    except Exception as error:  # a broken file can raise any type of error
         if "Unsupported global" in str(error):
             raise InputError(
-                f"{path}: holds a pickled module, which is not opened as it could run any code; where it was made, "
-                "save its tensors alone: torch.save(network.state_dict(), 'weights.pt')"
+                f"{path}: holds a pickled module, which could run any code when opened; save only its tensors where it "
+                "was made: torch.save(network.state_dict(), 'weights.pt')"
             ) from error
-        raise InputError(f"{path}: is not a weights file (of torch.save), or is cut short") from error
+        raise InputError(f"{path}: is not a weights file of torch.save, or is cut short; restore it") from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError(f"{path}: holds no state dictionary, neither at its top nor under the key 'model'")
+        raise InputError(f"{path}: has no state dictionary, neither directly nor under the key 'model'; restore it")
     return dict(content)
 
 
 def _first_mismatch(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
-    """Say in words what first keeps the tensors ``given`` from taking the place of those ``expected``."""
+    """Return the first reason why the tensors ``given`` cannot replace those ``expected``. None: they can."""
     for name, tensor in expected.items():
         if name not in given:
             return f"'{name}' is missing"
@@ -52,23 +59,27 @@ def _first_mismatch(expected: Mapping[str, torch.Tensor], given: Mapping[str, to
     return None if extra is None else f"'{extra}' is not part of the network"
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
+def load_weights(network: nn.Module, path: PathLike) -> None:
     """
-    Load the weights at ``path`` into ``network``. ``monai.handlers.CheckpointLoader`` does as much, but tells of a
-    wrong file in a traceback, and of a wrong network in some thousand lines.
+    Load the weights at ``path`` into ``network``, and log the path.
+
+    ``monai.handlers.CheckpointLoader`` loads weights too. But for a wrong file it prints a traceback, and for a wrong
+    network some thousand lines.
 
     Raises:
-        InputError: as :func:`read_weights`, or the weights are of another network.
+        InputError: the file cannot be read (see :func:`read_weights`), or its weights belong to another network.
     """
     weights = read_weights(path)
     problem = _first_mismatch(network.state_dict(), weights)
     if problem:
-        raise InputError(f"{path}: these weights are not of this {type(network).__name__}: {problem}")
+        name = type(network).__name__
+        raise InputError(f"{path}: does not match this {name}: {problem}; use the network that was trained")
     network.load_state_dict(weights)
+    logging.getLogger("dpsau2net_monai").info(f"weights: {path}")
 
 
 def published_name(name: str, network: DPSAU2Net) -> str:
-    """Translate the name of one of our tensors, such as ``encoder.0.down.1.conv.weight``, to the published one."""
+    """Return the published name of a tensor of :class:`DPSAU2Net`, such as ``encoder.0.down.1.conv.weight``."""
     part, _, rest = name.partition(".")
     if part == "fuse":
         return f"outconv.{rest}"
@@ -78,7 +89,7 @@ def published_name(name: str, network: DPSAU2Net) -> str:
         return f"side{number + 1}.{rest}"
     if part in ("entries", "attention"):
         if part == "entries":
-            rest = rest.removeprefix("1.")  # behind the pooling
+            rest = rest.removeprefix("1.")  # 0 is the pooling
         block = f"spl{number if part == 'entries' else number + 6}.block."
         for ours, theirs in {
             "reduce.conv": "0",
@@ -107,32 +118,33 @@ def published_name(name: str, network: DPSAU2Net) -> str:
 
 def convert_weights(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
-    Turn a state dictionary of the published 2D network into one of :class:`DPSAU2Net`.
+    Convert a state dictionary of the published 2D network to one of :class:`DPSAU2Net`.
 
-    The published network holds a second convolution and batch norm in each split-attention block that take no part in
-    its forward pass; they are dropped.
+    Each split-attention block of the published network has a second convolution and batch norm that its forward pass
+    does not use. Their tensors are dropped.
 
     Args:
-        published: tensors by their published names; the numbers of channels are taken from their shapes.
+        published: tensors by their published names. Their shapes give the numbers of channels.
 
     Returns:
-        The same tensors by our names.
+        The same tensors by the names of :class:`DPSAU2Net`.
 
     Raises:
-        InputError: a tensor is missing, has another shape, or is none of the published network's.
+        InputError: a tensor is missing, has another shape, or does not belong to the published network.
     """
     used = {k: v for k, v in published.items() if not re.fullmatch(r"spl\d+\.block\.3\.(conv2|bn2)\..+", k)}
     channels = []
     for name, axis in {"stage1.rebnconvin.conv_s1.weight": 1, "outconv.weight": 0}.items():
         if name not in used:
-            raise InputError(f"not the published network's weights: '{name}' is missing")
+            raise InputError(f"not the weights of the published network: '{name}' is missing")
         if used[name].dim() != 4:
-            raise InputError(f"not the published network's weights: '{name}' has {used[name].dim()} dimensions, not 4")
+            dimensions = used[name].dim()
+            raise InputError(f"not the weights of the published network: '{name}' has {dimensions} dimensions, not 4")
         channels.append(used[name].shape[axis])
     with torch.device("meta"):
         network = DPSAU2Net(2, *channels)
     names = {name: published_name(name, network) for name in network.state_dict()}
     problem = _first_mismatch({names[name]: tensor for name, tensor in network.state_dict().items()}, used)
     if problem:
-        raise InputError(f"not the published network's weights: {problem}")
+        raise InputError(f"not the weights of the published network: {problem}")
     return {name: used[theirs] for name, theirs in names.items()}

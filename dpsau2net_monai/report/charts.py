@@ -1,4 +1,4 @@
-"""Charts as SVG to stand within a page, whose text colour and font they take."""
+"""Charts as SVG for a page. They take their text colour and font from the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..visualize import palette
+
 __all__ = ["dice_histogram", "threshold_curve", "training_curves"]
 
-# told apart by people of every colour vision (Okabe and Ito's palette)
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-TEXT = "#010203"  # stands for currentColor, which matplotlib cannot write
+BLUE, VERMILION, GREEN = map(palette.hexadecimal, (palette.BLUE, palette.VERMILION, palette.GREEN))
+TEXT = "#010203"  # is replaced by currentColor, which matplotlib cannot write
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.size": 11,
@@ -38,11 +39,11 @@ def _svg(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(TEXT, "currentColor")
-    # its style is for every element of the page that it stands in
+    # matplotlib's style would apply to every element of the page
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    # no id twice in a page of several charts
+    # make the ids unique in a page with several charts
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
 
 
@@ -57,22 +58,24 @@ def _grid(axes: Axes) -> None:
 
 def dice_histogram(dice: Sequence[float]) -> str:
     """
+    Draw a histogram of the Dice of all images.
+
     Args:
-        dice: of each image.
+        dice: Dice of each image.
 
     Returns:
-        SVG of the number of images in 20 bins from 0 to 1, with their mean and median.
+        SVG with the number of images in 20 bins from 0 to 1, and with the mean and median.
     """
     with matplotlib.rc_context(STYLE):
         figure = _figure()
         axes = figure.subplots()
         _grid(axes)
         axes.hist(np.clip(dice, 0, 1), np.linspace(0, 1, 21), color=BLUE, alpha=0.75, rwidth=0.92)
-        for what, value, colour, style in (
+        for name, value, colour, style in (
             ("mean", np.mean(dice), VERMILION, "--"),
             ("median", np.median(dice), TEXT, ":"),
         ):
-            axes.axvline(value, color=colour, linestyle=style, label=f"{what} {value:.3f}")
+            axes.axvline(value, color=colour, linestyle=style, label=f"{name} {value:.3f}")
         axes.set(xlim=(0, 1), xlabel="Dice", ylabel="images")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         figure.legend(loc="outside upper left", ncols=2)
@@ -81,12 +84,14 @@ def dice_histogram(dice: Sequence[float]) -> str:
 
 def threshold_curve(dice_by_threshold: Mapping[float, float], threshold: float) -> str:
     """
+    Draw the mean Dice against the threshold of the probability.
+
     Args:
-        dice_by_threshold: mean Dice at each threshold of the probability.
-        threshold: the one that the predictions were made with.
+        dice_by_threshold: mean Dice at each threshold.
+        threshold: threshold of the evaluation.
 
     Returns:
-        SVG of the mean Dice against the threshold.
+        SVG of the curve, with a line at ``threshold``.
     """
     thresholds = sorted(dice_by_threshold)
     dice = [dice_by_threshold[value] for value in thresholds]
@@ -103,7 +108,7 @@ def threshold_curve(dice_by_threshold: Mapping[float, float], threshold: float) 
 
 
 def _column(history: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:
-    """Epochs and values of a column where there is a value."""
+    """Return the epochs and values of a column, without the rows that have no value."""
     values = [(float(row["epoch"]), float(row.get(name) or "nan")) for row in history]
     values = [(epoch, value) for epoch, value in values if math.isfinite(value)]
     return [epoch for epoch, _ in values], [value for _, value in values]
@@ -111,12 +116,14 @@ def _column(history: Sequence[Mapping[str, str]], name: str) -> tuple[list[float
 
 def training_curves(history: Sequence[Mapping[str, str]]) -> str:
     """
+    Draw training loss, validation Dice and learning rate by epoch.
+
     Args:
-        history: rows of a run's ``history.csv``, of which ``epoch``, ``train_loss``, ``val_mean_dice`` and
-            ``learning_rate`` are drawn, as far as they are there.
+        history: rows of a run's ``history.csv`` with the columns ``epoch`` and, if they exist, ``train_loss``,
+            ``val_mean_dice`` and ``learning_rate``.
 
     Returns:
-        SVG of training loss, validation Dice and learning rate by epoch.
+        SVG of the curves.
     """
     curves = (
         ("train_loss", "training loss", BLUE, "-", ""),
@@ -132,7 +139,7 @@ def training_curves(history: Sequence[Mapping[str, str]]) -> str:
         for axes, (column, label, colour, style, marker) in zip((loss, dice, rate), curves):
             epochs, values = _column(history, column)
             if len(epochs) == 1:
-                marker = "o"  # a line of one point is not to be seen
+                marker = "o"  # a line of a single point is invisible
             lines += axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=4, label=label)
         _grid(loss)
         _grid(rate)

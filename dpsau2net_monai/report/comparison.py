@@ -1,45 +1,47 @@
-"""Two evaluations of the same images beside each other."""
+"""Compare two evaluations of the same images."""
 
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
+
+from monai.config import PathLike
 
 from ..errors import InputError
 from .statistics import paired_difference
 
 __all__ = ["compare_evaluations"]
 
-Figures = dict[str, dict[str, float]]  # by image and by name
+Metrics = dict[str, dict[str, float]]  # by image and by the metric's name
 
 
-def _read(folder: str | os.PathLike) -> Figures:
+def _read(folder: PathLike) -> Metrics:
     path = Path(folder) / "images.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a folder that `evaluating` wrote to (its output_dir)")
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        figures = {row["image"]: {name: float(value) for name, value in row.items() if name != "image"} for row in rows}
+        metrics = {row["image"]: {name: float(value) for name, value in row.items() if name != "image"} for row in rows}
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: is no table that `evaluating` wrote") from error
-    if not figures:
-        raise InputError(f"{path}: has no images")
-    return figures
+        raise InputError(f"{path}: is not a table that `evaluating` wrote; evaluate again") from error
+    if not metrics:
+        raise InputError(f"{path}: has no images; evaluate again")
+    return metrics
 
 
-def compare_evaluations(first_dir: str | os.PathLike, second_dir: str | os.PathLike) -> str:
+def compare_evaluations(first_dir: PathLike, second_dir: PathLike) -> str:
     """
     Compare two evaluations of the same images, image by image.
 
     Args:
         first_dir: folder with the ``images.csv`` of an evaluation.
-        second_dir: of another of the same images.
+        second_dir: folder of another evaluation.
 
     Returns:
-        Two tables: for each figure both means, the mean of the paired difference second - first with its bootstrap 95 %
-        confidence interval, and the p-value of Wilcoxon's signed-rank test; and the ten images whose Dice differs most.
+        Two tables. The first has a row for each metric that both evaluations have: both means, the mean of the paired
+        difference second - first with its bootstrap 95 % confidence interval, and the p-value of Wilcoxon's signed-rank
+        test. The second has the ten images whose Dice differs most.
 
     Raises:
         InputError: a folder has no evaluation, or the images differ.
@@ -49,21 +51,21 @@ def compare_evaluations(first_dir: str | os.PathLike, second_dir: str | os.PathL
         missing = sorted(set(here) - set(there))
         if missing:
             raise InputError(
-                f"{folder}: has no figures of '{missing[0]}' ({len(missing)} images differ); "
+                f"{folder}: has no metrics of '{missing[0]}' ({len(missing)} images differ); "
                 "evaluate both with the same dataset_dir, split and part"
             )
     names = [name for name in next(iter(first.values())) if name in next(iter(second.values()))]
 
-    width = max(len("figure"), *map(len, names))
+    width = max(len("metric"), *map(len, names))
     lines = [
         f"A: {first_dir}",
         f"B: {second_dir}",
-        f"{len(first)} images; p is of Wilcoxon's signed-rank test",
+        f"{len(first)} images; p is the p-value of Wilcoxon's signed-rank test",
         "",
-        f"{'figure':{width}}  {'mean of A':>10}  {'mean of B':>10}  {'B - A':>9}  {'95 % interval':>21}  {'p':>10}",
+        f"{'metric':{width}}  {'mean of A':>10}  {'mean of B':>10}  {'B - A':>9}  {'95 % interval':>21}  {'p':>10}",
     ]
     for name in names:
-        values = [[figures[image][name] for image in first] for figures in (first, second)]
+        values = [[metrics[image][name] for image in first] for metrics in (first, second)]
         means = [sum(column) / len(column) for column in values]
         difference = paired_difference(*values)
         interval = f"{difference.low:+.4f} to {difference.high:+.4f}"

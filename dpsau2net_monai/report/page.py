@@ -1,4 +1,4 @@
-"""The evaluation as one page that needs nothing beside it, neither files nor a network."""
+"""Render an evaluation as one page. The page loads no other file and needs no network."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import one_line
+from ..visualize import PREDICTION, TRUTH, hexadecimal
 from .charts import dice_histogram, threshold_curve, training_curves
 from .pictures import NEAR, Pictures
 from .statistics import Summary
 
 __all__ = ["Example", "render_page"]
 
-# words that a capital at their head would not do for
+# the words of a metric's label that have their own spelling
 WORDS = {"f1": "F1", "iou": "IoU", "hd95": "HD95", "ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 
 
 class Example(NamedTuple):
-    """An image of the report: its name, its figures by metric, ``dice`` among them, and its pictures."""
+    """An image of the report."""
 
     name: str
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]  # by name; "dice" is one of them
     pictures: Pictures
 
 
 def _label(metric: str) -> str:
-    label = " ".join(WORDS.get(word, word) for word in metric.split("_"))
+    """Return a metric's label: ``HD95`` for ``hd95``, ``IoU, smoothed`` for ``iou_smoothed``."""
+    label = " ".join(WORDS.get(word, word) for word in metric.split("_")).replace(" smoothed", ", smoothed")
     return label[:1].upper() + label[1:]
 
 
 def _decimals(values: Sequence[float]) -> int:
-    """Three for shares, two for pixels, none for counts."""
+    """Return the number of decimals for a column: 3 for shares, 2 for pixels, 0 for counts."""
     finite = [value for value in values if math.isfinite(value)]
     if all(value == int(value) for value in finite):
         return 0
@@ -63,30 +65,30 @@ def render_page(
     history: Sequence[Mapping[str, str]],
 ) -> str:
     """
-    Render an evaluation as a page of HTML that holds all it shows.
+    Render an evaluation as a page of HTML that contains all of its pictures and charts.
 
     Args:
-        title: of the page.
-        facts: what its head says, such as the weights and the date.
-        summary: of each metric over all images.
-        examples: the images, in any order; the page has the worst Dice first.
-        threshold: of the probability, by which the predictions were made.
-        dice_by_threshold: mean Dice at other thresholds too.
-        history: rows of the ``history.csv`` of the run that the weights are of; empty: there is none.
+        title: title of the page.
+        facts: lines of the page's head, such as the weights and the date.
+        summary: summary of each metric over all images.
+        examples: the images, in any order. The page shows the image with the lowest Dice first.
+        threshold: threshold of the probability that the predictions were made with.
+        dice_by_threshold: mean Dice at this and other thresholds.
+        history: rows of the training run's ``history.csv``. Empty: there is no such file.
 
     Returns:
         The page, to be written as UTF-8.
     """
-    ordered = sorted(examples, key=lambda e: (math.isnan(e.figures["dice"]), e.figures["dice"], e.name))
+    ordered = sorted(examples, key=lambda e: (math.isnan(e.metrics["dice"]), e.metrics["dice"], e.name))
     columns = []
-    for metric in dict.fromkeys(metric for example in ordered for metric in example.figures):
-        values = [float(example.figures.get(metric, math.nan)) for example in ordered]
+    for metric in dict.fromkeys(metric for example in ordered for metric in example.metrics):
+        values = [float(example.metrics.get(metric, math.nan)) for example in ordered]
         decimals = _decimals(values)
-        # a cell has what is sorted by, empty where there is none, and what is read
+        # each cell has a value to sort by, which is empty if it is not finite, and a text
         cells = [(repr(value) if math.isfinite(value) else "", _number(value, decimals)) for value in values]
         columns.append((metric, _label(metric), cells))
     charts = [
-        ("How many images reach which Dice", dice_histogram([example.figures["dice"] for example in ordered])),
+        ("Number of images by Dice", dice_histogram([example.metrics["dice"] for example in ordered])),
         ("Mean Dice by threshold of the probability", threshold_curve(dice_by_threshold, threshold)),
     ]
     if history:
@@ -101,7 +103,9 @@ def render_page(
         summary=[_summary_row(metric, row) for metric, row in summary.items()],
         charts=[(caption, Markup(svg)) for caption, svg in charts],
         columns=columns,
-        names=[one_line(example.name) for example in ordered],  # what UTF-8 has no bytes for is escaped
+        names=[one_line(example.name) for example in ordered],  # escapes what UTF-8 cannot encode
         pictures=[example.pictures._asdict() for example in ordered],
         near=NEAR,
+        missed_colour=hexadecimal(TRUTH),
+        false_colour=hexadecimal(PREDICTION),
     )

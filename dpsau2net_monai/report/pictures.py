@@ -1,4 +1,4 @@
-"""An image, its masks and their contours, small enough to stand by the hundred in one page."""
+"""Make pictures of an image, its masks and their contours, small enough for hundreds of images in one page."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
-from ..transforms.saving import stretch
+from ..visualize import stretch
 
 __all__ = ["NEAR", "Pictures", "draw_pictures"]
 
-NEAR = 2  # pixels of the original image that two contours may be apart and still agree
-LONGEST, SHORTEST = 512, 32  # pixels of the pictures' longer side
-QUALITIES = (90, 80, 70, 60, 50, 40)
-TOLERANCE = 0.3  # pixels of the picture that a simplified contour may be off by
-CONTOURS_SHARE = 0.4  # of the limit: a prediction that is all specks must not leave the image a thumbnail
+NEAR = 2  # two contours agree up to this distance, in pixels of the original image
+LONGEST, SHORTEST = 512, 32  # limits of the pictures' longer side, in pixels
+QUALITIES = (90, 80, 70, 60, 50, 40)  # of the JPEG, from the best
+TOLERANCE = 0.3  # largest error of a simplified contour, in pixels of the picture
+CONTOURS_SHARE = 0.4  # of the limit; so a prediction of many specks leaves enough for the image
 
 
 class Pictures(NamedTuple):
     """
-    An image as a page embeds it. ``image`` is the data URI of a JPEG, ``truth`` and ``prediction`` are those of 1-bit
-    PNGs, all of ``width`` x ``height`` pixels, in which ``right``, ``missed`` and ``false`` are SVG path data.
+    The pictures of an image, in the form that a page embeds.
+
+    Args:
+        width: width of the three pictures in pixels.
+        height: their height in pixels.
+        image: data URI of the image as a JPEG.
+        truth: data URI of the true mask as a 1-bit PNG.
+        prediction: data URI of the predicted mask as a 1-bit PNG.
+        right: right parts of the contours as SVG path data, in pixels of the pictures.
+        missed: missed parts, likewise.
+        false: false parts, likewise.
     """
 
     width: int
@@ -40,13 +49,13 @@ class Pictures(NamedTuple):
 
 
 def _contours(mask: np.ndarray) -> list[np.ndarray]:
-    """Closed contours (points, (x, y)) in the coordinates of SVG, where the first pixel reaches from 0 to 1."""
-    # padded, so that what touches the border closes
+    """Return closed contours (points, (x, y)) in the coordinates of SVG: the first pixel extends from 0 to 1."""
+    # the padding closes the contours at the border
     return [contour[:, ::-1] - 0.5 for contour in find_contours(np.pad(mask, 1).astype(float), 0.5)]
 
 
 def _cut(contours: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Cut contours where they leave the others or come near them, into runs that are near and runs that are far."""
+    """Cut contours into runs that are within NEAR of the other contours, and runs that are farther away."""
     near: list[np.ndarray] = []
     far: list[np.ndarray] = []
     if not contours:
@@ -54,23 +63,25 @@ def _cut(contours: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> tuple[
     points = np.concatenate(contours)
     away = np.ones(len(points), bool)
     if others:
-        bound = np.nextafter(NEAR, NEAR + 1)  # the bound itself is excluded
+        bound = np.nextafter(NEAR, NEAR + 1)  # the bound itself is excluded, but NEAR counts as near
         away = np.isinf(cKDTree(np.concatenate(others)).query(points, distance_upper_bound=bound)[0])
     stop = 0
     for contour in contours:
         start, stop = stop, stop + len(contour)
-        # the last point is the first
+        # the last point of a closed contour is its first
         cuts = start + 1 + np.flatnonzero(np.diff(away[start : stop - 1]))
         for first, last in zip([start, *cuts], [*cuts, stop - 1]):
-            # up to the first point of the next run, so that there is no gap
+            # a run includes the first point of the next run, which leaves no gap
             (far if away[first] else near).append(points[first : last + 1])
     return near, far
 
 
 def _simplify(runs: Sequence[np.ndarray], tolerance: float, specks: bool) -> list[np.ndarray]:
     """
-    Douglas and Peucker's algorithm on all runs at once: ``skimage.measure.approximate_polygon`` takes them one by one,
-    which is seconds for an image of some hundred objects. ``specks``: whether with runs smaller than the tolerance.
+    Simplify runs by the algorithm of Douglas and Peucker, all at once.
+
+    ``skimage.measure.approximate_polygon`` simplifies one run at a time, which takes seconds for an image with some
+    hundred instances. ``specks``: whether to keep the runs that are smaller than the tolerance.
     """
     if not runs:
         return []
@@ -100,7 +111,7 @@ def _simplify(runs: Sequence[np.ndarray], tolerance: float, specks: bool) -> lis
 
 
 def _path(runs: Sequence[np.ndarray], scale: np.ndarray) -> str:
-    """SVG path data of runs times ``scale``, relative, in tenths."""
+    """Return SVG path data of runs multiplied by ``scale``: relative lines, rounded to a tenth of a pixel."""
     parts = {}
     for run in runs:
         tenths = np.rint(run * scale * 10).astype(int).tolist()
@@ -110,7 +121,7 @@ def _path(runs: Sequence[np.ndarray], scale: np.ndarray) -> str:
         if any(steps):
             numbers = "".join(f" {number / 10:g}" for number in steps).replace(" -", "-")
             parts[f"M{x / 10:g} {y / 10:g}l{numbers.lstrip()}"] = None
-        else:  # a speck, which its round ends show; many in one place are written once
+        else:  # a speck: its round line caps make it visible; several in one place are written once
             parts[f"M{x / 10:.0f} {y / 10:.0f}h0"] = None
     return "".join(parts)
 
@@ -123,20 +134,21 @@ def _data_uri(picture: Image.Image, kind: str, **options: object) -> str:
 
 def draw_pictures(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, limit: int = 50_000) -> Pictures:
     """
-    Draw an image, its masks, and where their contours agree.
+    Draw an image and its masks, and compare the contours of the masks.
 
     Args:
-        image: (height, width, channels) of any range and 1, 3 or 4 channels; see
-            :func:`~dpsau2net_monai.transforms.saving.stretch`.
-        truth: (height, width) of 0 and 1.
-        prediction: (height, width) of 0 and 1.
-        limit: most characters that all of it may have in a page. For this, contours get coarser, the JPEG worse, and
-            then all pictures smaller, down to 32 pixels.
+        image: array (height, width, channels) of any range, with 1, 3 or 4 channels; see
+            :func:`~dpsau2net_monai.visualize.stretch`.
+        truth: true mask (height, width) of 0 and 1.
+        prediction: predicted mask (height, width) of 0 and 1.
+        limit: largest number of characters of these pictures in the page. To meet it, the contours get coarser first,
+            then the JPEG's quality lower, then all pictures smaller, down to 32 pixels.
 
     Returns:
-        Pictures of at most 512 pixels on the longer side, never enlarged. ``missed`` is the true contour where it is
-        farther than 2 pixels of the image from the predicted one, ``false`` is the predicted contour where it is
-        farther than that from the true one, ``right`` is the rest of the predicted contour.
+        Pictures with at most 512 pixels on the longer side. They are never enlarged. ``missed`` is the part of the true
+        contour that is more than 2 pixels of the image away from the predicted contour. ``false`` is the part of the
+        predicted contour that is more than 2 pixels away from the true contour. ``right`` is the rest of the predicted
+        contour.
     """
     picture = Image.fromarray(stretch(image))
     masks = [Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255) for mask in (truth, prediction)]

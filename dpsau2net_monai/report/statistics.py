@@ -1,4 +1,4 @@
-"""Figures of many images in a few numbers."""
+"""Summarise and compare the metrics of many images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Difference", "Summary", "paired_difference", "summarise"]
 
 
 class Summary(NamedTuple):
-    """A figure over all images: its mean, the mean's 95 % confidence interval, standard deviation and median."""
+    """A metric over all images: mean, 95 % confidence interval of the mean, standard deviation and median."""
 
     mean: float
     low: float
@@ -22,7 +22,7 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The mean of a paired difference, its 95 % confidence interval, and the p-value of Wilcoxon's signed-rank test."""
+    """A paired difference: its mean, 95 % confidence interval of the mean, p-value of Wilcoxon's signed-rank test."""
 
     mean: float
     low: float
@@ -39,11 +39,13 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 def summarise(values: Sequence[float]) -> Summary:
     """
+    Summarise a metric over all images.
+
     Args:
-        values: a figure of each image.
+        values: the metric of each image.
 
     Returns:
-        Their summary; the confidence interval is a percentile bootstrap of 9,999 draws, the same on every call, and NaN
+        The summary. The confidence interval is a percentile bootstrap of 9,999 resamples with a fixed seed. It is NaN
         for a single image.
     """
     array = np.asarray(values, dtype=float)
@@ -52,12 +54,14 @@ def summarise(values: Sequence[float]) -> Summary:
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     """
+    Compare a metric of two evaluations of the same images.
+
     Args:
-        first: a figure of each image.
-        second: the same of the same images, from another evaluation.
+        first: the metric of each image in one evaluation.
+        second: the metric of the same images in the other evaluation.
 
     Returns:
-        ``second - first``; p is 1 where the two are equal on all images.
+        The difference ``second - first``. p is 1 if both are equal on all images.
     """
     difference = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
     p = float(stats.wilcoxon(difference).pvalue) if np.any(difference) else 1.0

@@ -11,10 +11,10 @@ import tifffile
 from PIL import Image
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import check_dataset, datalist, read_split, synthesize, write_split
+from dpsau2net_monai.data import check_dataset, make_datalist, read_split, synthesize, write_split
 from dpsau2net_monai.data.inspection import inspect_headers, inspect_pair
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.transforms import LoadMaskd, LoadPictured
+from dpsau2net_monai.transforms import LoadInputImaged, LoadMaskd
 
 RNG = np.random.default_rng(0)
 
@@ -45,18 +45,18 @@ def mask_of(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """20 pairs with nothing wrong, half of the foreground in each."""
+    """20 pairs without problems. Half of each mask is foreground."""
     for i in range(20):
         save(tmp_path / "images" / f"{i:02d}.png", noise(32, 40))
         save(tmp_path / "masks" / f"{i:02d}.png", mask_of(32, 40))
     return tmp_path
 
 
-def kinds(report) -> list[tuple[str, str, bool]]:
-    return [(Path(problem.file).name, problem.kind, problem.error) for problem in report.problems]
+def kinds(check) -> list[tuple[str, str, bool]]:
+    return [(Path(problem.file).name, problem.kind, problem.error) for problem in check.problems]
 
 
-def test_the_table_says_what_is_there(tmp_path, capsys):
+def test_the_table_lists_the_contents_and_writes_nothing(tmp_path, capsys):
     for i in range(10):
         image, suffix = [
             (noise(32, 40), ".png"),
@@ -85,7 +85,7 @@ def test_the_table_says_what_is_there(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_is_said_is_what_training_gets(tmp_path):
+def test_size_and_foreground_are_those_that_training_gets(tmp_path):
     smoothed = np.where(mask_of(32, 40) > 0, 255, RNG.integers(0, 200, (32, 40))).astype(np.uint8)
     for name, image, mask_name, mask in [
         ("grey.png", noise(32, 40), "grey.png", mask_of(32, 40)),
@@ -101,7 +101,7 @@ def test_what_is_said_is_what_training_gets(tmp_path):
             "label": str(save(tmp_path / "masks" / mask_name, mask)),
         }
         finding = inspect_pair(pair)
-        loaded = LoadMaskd("label")(LoadPictured("image", finding.channels)(pair))
+        loaded = LoadMaskd("label")(LoadInputImaged("image", finding.channels)(pair))
         assert finding.size == tuple(loaded["image"].shape[1:]), name
         assert finding.foreground == pytest.approx(loaded["label"].mean().item()), name
     volume = {
@@ -109,7 +109,7 @@ def test_what_is_said_is_what_training_gets(tmp_path):
         "label": str(save(tmp_path / "m.nii", noise(9, 8, 7) // 200)),
     }
     finding = inspect_pair(volume)
-    loaded = LoadMaskd("label", 3)(LoadPictured("image", 1, 3)(volume))
+    loaded = LoadMaskd("label", 3)(LoadInputImaged("image", 1, 3)(volume))
     assert finding.size == tuple(loaded["image"].shape[1:]) == (9, 8, 7)
     assert finding.foreground == pytest.approx(loaded["label"].mean().item())
 
@@ -120,33 +120,33 @@ SHIFTED = np.array([[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 @pytest.mark.parametrize(
     "image, mask, expected",
     [
-        # a photograph that is turned by its tag, and a mask of its pixels as they lie in the file
+        # a photograph with an EXIF tag that turns it, and masks with and without this tag
         (("x.jpg", noise(32, 40), None, 6), ("x.png", mask_of(32, 40)), ("x.jpg", "orientation", True)),
         (("x.jpg", noise(32, 40), None, 6), ("x.png", mask_of(40, 32)), None),
         (("x.jpg", noise(32, 40), None, 6), ("x.jpg", mask_of(32, 40), None, 6), None),
         (("x.jpg", noise(32, 40), None, 6), ("x.png", mask_of(32, 41)), ("x.png", "size", True)),
-        # sizes do not tell here
+        # the turn does not change the size here
         (("x.jpg", noise(32, 40), None, 3), ("x.png", mask_of(32, 40)), ("x.jpg", "orientation", False)),
         (("x.jpg", noise(32, 32), None, 8), ("x.png", mask_of(32, 32)), ("x.jpg", "orientation", False)),
         (("x.png", noise(32, 32)), ("x.jpg", mask_of(32, 32), None, 8), ("x.jpg", "orientation", False)),
-        # NIfTI says where its voxels lie
+        # the affine of a NIfTI gives the position of its voxels
         (("x.nii", noise(9, 8, 7)), ("x.nii.gz", noise(9, 8, 7) // 128, SHIFTED), ("x.nii.gz", "orientation", False)),
         (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 7) // 128, np.eye(4) + 1e-4), None),
         (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 6) // 128, SHIFTED), ("x.nii", "size", True)),
     ],
 )
-def test_what_headers_tell_is_in_the_quick_form_too(image, mask, expected, tmp_path):
+def test_problems_that_headers_show_are_found_without_reading_pixels(image, mask, expected, tmp_path):
     pair = {
         key: str(save(tmp_path / folder / name, array, *rest))
         for key, folder, (name, array, *rest) in (("image", "images", image), ("label", "masks", mask))
     }
     problems = inspect_headers(pair)
     assert [(Path(p.file).name, p.kind, p.error) for p in problems] == ([expected] if expected else [])
-    # a JPEG's mask is not quite binary
+    # a mask that is a JPEG is not quite binary
     assert problems == [p for p in inspect_pair(pair).problems if p.kind != "mask not binary"]
 
 
-def test_each_thing_wrong_has_its_line_in_the_order_of_the_files(tree, capsys):
+def test_each_problem_has_a_line_in_the_order_of_the_files(tree, capsys):
     save(tree / "masks" / "03.png", np.zeros((32, 40), np.uint8))
     save(tree / "masks" / "04.png", np.full((32, 40), 255, np.uint8))
     save(tree / "masks" / "05.png", np.arange(32 * 40).reshape(32, 40).astype(np.uint8) % 3)
@@ -157,8 +157,8 @@ def test_each_thing_wrong_has_its_line_in_the_order_of_the_files(tree, capsys):
     save(tree / "images" / "10.tif", noise(32, 40))
     (tree / "images" / "11.png").unlink()
     save(tree / "images" / "11.tif", np.full((32, 40), np.nan, np.float32))
-    report = check_dataset(tree)
-    assert kinds(report) == [
+    check = check_dataset(tree)
+    assert kinds(check) == [
         ("03.png", "mask empty", False),
         ("04.png", "mask full", False),
         ("05.png", "mask not binary", False),
@@ -172,99 +172,99 @@ def test_each_thing_wrong_has_its_line_in_the_order_of_the_files(tree, capsys):
     assert main(["check", str(tree)]) == 1
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == "5 errors, 4 warnings"
-    assert [line.partition(": ")[2] for line in out[8:-1]] == [problem.message for problem in report.problems]
+    assert [line.partition(": ")[2] for line in out[8:-1]] == [problem.message for problem in check.problems]
 
 
-def test_duplicates_and_what_is_in_two_parts(tree):
+def test_duplicates_and_leaks_between_parts(tree):
     csvfile = tree / "split.csv"
     write_split(csvfile, {f"{i:02d}": "test" if i >= 15 else "train" for i in range(20)})
     first = np.asarray(Image.open(tree / "images" / "01.png"))
-    save(tree / "images" / "04.tif", first)  # the same in another format
+    save(tree / "images" / "04.tif", first)  # the same pixels in another format
     (tree / "images" / "04.png").unlink()
     save(tree / "images" / "17.png", first)
     save(tree / "masks" / "17.png", mask_of(32, 40)[::-1])
-    report = check_dataset(tree, csvfile)
-    assert kinds(report) == [("04.tif", "duplicate", False), ("17.png", "leak", False)]
-    duplicate, leak = (problem.message for problem in report.problems)
-    assert "has the same content as" in duplicate and "01.png; take one of them out" in duplicate
-    assert "01.png, with another mask, but is in test and that in train" in leak
-    assert "duplicates    1\nin two parts  1\n" in report.text() and not report.errors
+    check = check_dataset(tree, csvfile)
+    assert kinds(check) == [("04.tif", "duplicate", False), ("17.png", "leak", False)]
+    duplicate, leak = (problem.message for problem in check.problems)
+    assert "has the same content as" in duplicate and "01.png; remove one of them" in duplicate
+    assert "01.png but another mask; it is in test and the other in train" in leak
+    assert "duplicates    1\nin two parts  1\n" in check.text() and not check.errors
 
-    # the same file in two sections
+    # the same file in two sections of a datalist
     item = {"image": "images/01.png", "label": "masks/01.png"}
     others = [{"image": f"images/{i:02d}.png", "label": f"masks/{i:02d}.png"} for i in range(5, 10)]
     (tree / "list.json").write_text(json.dumps({"training": [item, *others], "test": [item]}))
-    report = check_dataset(tree / "list.json")
-    assert report.parts == {"train": 6, "test": 1} and kinds(report) == [("01.png", "leak", False)]
+    check = check_dataset(tree / "list.json")
+    assert check.parts == {"train": 6, "test": 1} and kinds(check) == [("01.png", "leak", False)]
 
 
-def test_json_is_all_that_is_printed(tree, capsys):
+def test_with_json_nothing_else_is_printed(tree, capsys):
     (tree / "masks" / "08.png").unlink()
     assert main(["check", str(tree), "--json"]) == 1
     printed = capsys.readouterr()
-    report = json.loads(printed.out)
+    check = json.loads(printed.out)
     assert printed.err == ""
-    assert report["pairs"] == 20 and report["parts"] == {"train": 18, "test": 2} and report["sizes"] == {"40 x 32": 19}
-    assert report["foreground"] == {"min": 0.5, "median": 0.5, "max": 0.5}
-    (problem,) = report["problems"]
+    assert check["pairs"] == 20 and check["parts"] == {"train": 18, "test": 2} and check["sizes"] == {"40 x 32": 19}
+    assert check["foreground"] == {"min": 0.5, "median": 0.5, "max": 0.5}
+    (problem,) = check["problems"]
     assert problem == {
         "file": str(tree / "images" / "08.png"), "kind": "no mask", "error": True,
-        "message": f"{tree / 'images' / '08.png'}: has no mask {tree / 'masks' / '08'}.*; add it or take the image out",
+        "message": f"{tree / 'images' / '08.png'}: has no mask {tree / 'masks' / '08'}.*; add it or remove the image",
     }  # fmt: skip
     assert main(["check", str(tree / "nowhere"), "--json"]) == 1
-    report = json.loads(capsys.readouterr().out)
-    assert report["pairs"] == 0 and report["problems"][0]["kind"] == "dataset"
+    check = json.loads(capsys.readouterr().out)
+    assert check["pairs"] == 0 and check["problems"][0]["kind"] == "dataset"
 
 
-def test_too_few_to_train_on_are_checked_all_the_same(tmp_path):
+def test_a_dataset_too_small_to_train_on_is_checked_nevertheless(tmp_path):
     synthesize(tmp_path, 5, (32, 32))
-    report = check_dataset(tmp_path)
-    assert report.parts == {"unsplit": 5} and len(report.sizes) > 0
-    assert [problem.kind for problem in report.errors] == ["split"]
-    assert "there must be at least 5" in report.errors[0].message
+    check = check_dataset(tmp_path)
+    assert check.parts == {"unsplit": 5} and len(check.sizes) > 0
+    assert [problem.kind for problem in check.errors] == ["split"]
+    assert "5 folds need at least 5" in check.errors[0].message
 
 
-def test_a_csv_says_what_is_checked(tree):
+def test_only_the_images_of_the_csv_are_checked(tree):
     (tree / "masks" / "08.png").unlink()
     csvfile = tree / "split.csv"
     write_split(csvfile, {f"{i:02d}": "test" if i < 2 else "train" for i in range(8)})
     assert check_dataset(tree, csvfile).parts == {"train": 6, "test": 2}
     assert not check_dataset(tree, csvfile).problems
-    datalist(tree, csvfile)
+    make_datalist(tree, csvfile)
 
 
-def test_several_bad_pairs_are_refused_in_one_line_with_the_way_to_all(tree):
+def test_several_bad_pairs_give_one_line_with_the_command_that_lists_all(tree):
     (tree / "masks" / "08.png").unlink()
     with pytest.raises(InputError, match=r"08.png: has no mask [^(]*$"):
-        datalist(tree)
+        make_datalist(tree)
     save(tree / "masks" / "03.png", mask_of(9, 9))
     (tree / "images" / "12.png").write_bytes(b"text")
     with pytest.raises(InputError, match=rf"\(and 2 more: python -m dpsau2net_monai check {tree} lists them\)$"):
-        datalist(tree)
+        make_datalist(tree)
 
 
-def test_skip_bad_drops_what_cannot_be_used_and_says_which(tree, caplog):
-    whole = datalist(tree)
+def test_skip_bad_drops_unusable_pairs_and_logs_each(tree, caplog):
+    whole = make_datalist(tree)
     (tree / "masks" / "08.png").unlink()
     save(tree / "masks" / "03.png", mask_of(9, 9))
-    # its header is good
+    # a broken image with a good header
     (tree / "images" / "12.png").write_bytes((tree / "images" / "12.png").read_bytes()[:-100])
-    save(tree / "masks" / "05.png", np.zeros((32, 40), np.uint8))  # which can be trained on
+    save(tree / "masks" / "05.png", np.zeros((32, 40), np.uint8))  # an empty mask can be trained on
     with caplog.at_level(logging.WARNING, "dpsau2net_monai"):
-        parts = datalist(tree, skip_bad=True)
+        parts = make_datalist(tree, skip_bad=True)
     assert len(caplog.messages) == 3
     for name in ("08.png: has no mask", "03.png: the mask is 9 x 9", "12.png: cannot be read as a picture"):
         assert sum(name in message for message in caplog.messages) == 1
     bad = {str(tree / "images" / f"{name}.png") for name in ("08", "03", "12")}
-    # all others are in the part where they were
+    # all other pairs stay in their part
     assert parts == {part: [pair for pair in pairs if pair["image"] not in bad] for part, pairs in whole.items()}
 
 
-def test_nothing_left_to_use_is_an_error(tree):
+def test_a_part_without_usable_pairs_is_an_error(tree):
     for path in (tree / "masks").iterdir():
         path.write_bytes(b"text")
-    with pytest.raises(InputError, match="no pair of the part 'training' can be used; the first: .*cannot be read"):
-        datalist(tree, skip_bad=True)
+    with pytest.raises(InputError, match="the part 'training' has no usable pair; the first problem: .*cannot be read"):
+        make_datalist(tree, skip_bad=True)
 
 
 def test_names_that_are_not_utf8_survive_a_split(tree):
@@ -272,4 +272,4 @@ def test_names_that_are_not_utf8_survive_a_split(tree):
         (tree / folder / "02.png").rename(tree / folder / "\udcff\n2.png")
     assert main(["split", "--dataset", str(tree)]) == 0
     assert "\udcff\n2" in read_split(tree / "split.csv")
-    assert datalist(tree, tree / "split.csv") == datalist(tree)
+    assert make_datalist(tree, tree / "split.csv") == make_datalist(tree)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import datalist, find_images, find_pairs, name_of, read_split, split
+from dpsau2net_monai.data import find_images, find_pairs, make_datalist, name_of, read_split, split
 from dpsau2net_monai.errors import InputError
 
 
@@ -27,7 +27,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_pairs_are_found_whatever_their_extensions(tmp_path):
+def test_image_and_mask_may_have_different_extensions(tmp_path):
     picture(tmp_path / "images" / "a.JPG")
     picture(tmp_path / "masks" / "a.tif")
     for folder in ("images", "masks"):
@@ -41,13 +41,13 @@ def test_pairs_are_found_whatever_their_extensions(tmp_path):
     ]
 
 
-def test_the_split_depends_on_names_and_seed_alone():
+def test_the_split_depends_only_on_names_and_seed():
     names = [f"image{i}" for i in range(50)]
     shuffled = random.Random(1).sample(names, 50)
     assert split(names) == split(shuffled)
     assert split(names) != split(names, seed=43)
-    assert list(split(names, size=0.9).values()).count("train") == 45
-    # as it was drawn when this was written: a user's test images must stay test images
+    assert list(split(names, train_share=0.9).values()).count("train") == 45
+    # fixed names: a new version must not turn a user's test images into training images
     assert [name for name, part in split(names).items() if part == "test"] == [
         "image15", "image21", "image34", "image43", "image47",
     ]  # fmt: skip
@@ -58,7 +58,7 @@ def test_split_command_and_training_agree(tree, capsys):
     csvfile = tree / "split.csv"
     assert csvfile.read_text().splitlines()[0] == "image_id,category"
     assert "16 images train, 4 test" in capsys.readouterr().out
-    by_csv, in_memory = datalist(tree, csvfile, seed=3), datalist(tree, size=0.8, seed=3)
+    by_csv, in_memory = make_datalist(tree, csvfile, seed=3), make_datalist(tree, train_share=0.8, seed=3)
     assert by_csv == in_memory
     assert {part: len(pairs) for part, pairs in by_csv.items()} == {"training": 12, "validation": 4, "test": 4}
     images = [pair["image"] for pairs in by_csv.values() for pair in pairs]
@@ -71,16 +71,16 @@ def test_a_split_with_validation_images(tree, capsys):
     csvfile = tree / "three.csv"
     main(["split", "--dataset", str(tree), "--size", "0.6", "--validation", "0.2", "--output", str(csvfile)])
     assert "12 images train, 4 validate, 4 test" in capsys.readouterr().out
-    parts = datalist(tree, csvfile)
+    parts = make_datalist(tree, csvfile)
     assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 12, "validation": 4, "test": 4}
-    assert parts["test"] == datalist(tree, size=0.8)["test"]
-    assert parts == datalist(tree, csvfile, fold=1)
-    with pytest.raises(InputError, match="a share of 0.9 and 0.1 leaves no image"):
-        split(["a", "b"] * 20, 0.9, validation=0.1)
+    assert parts["test"] == make_datalist(tree, train_share=0.8)["test"]
+    assert parts == make_datalist(tree, csvfile, fold=1)
+    with pytest.raises(InputError, match="with size 0.9 and validation 0.1, one part gets no image"):
+        split(["a", "b"] * 20, 0.9, validation_share=0.1)
 
 
-def test_the_folds_cover_the_training_part_once(tree):
-    folds = [datalist(tree, fold=fold) for fold in range(5)]
+def test_each_training_image_validates_in_one_fold(tree):
+    folds = [make_datalist(tree, fold=fold) for fold in range(5)]
     validation = [pair["image"] for parts in folds for pair in parts["validation"]]
     assert sorted(validation) == sorted(pair["image"] for pair in folds[0]["training"] + folds[0]["validation"])
 
@@ -89,13 +89,13 @@ def test_decathlon_datalist(tree):
     items = [{"image": f"images/cell {i}.png", "label": f"masks/cell {i}.bmp"} for i in range(20)]
     path = tree / "datalist.json"
     path.write_text(json.dumps({"training": items[:15], "validation": items[15:17], "test": items[17:]}))
-    parts = datalist(path)
+    parts = make_datalist(path)
     assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 15, "validation": 2, "test": 3}
     assert Path(parts["test"][0]["label"]) == tree / "masks" / "cell 17.bmp"
 
-    # as the Decathlon ships them: test images without labels, no validation
+    # like a datalist of the Decathlon: test images without labels, no validation images
     path.write_text(json.dumps({"training": items, "test": [item["image"] for item in items[:2]]}))
-    parts = datalist(path)
+    parts = make_datalist(path)
     assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 14, "validation": 4, "test": 2}
 
 
@@ -145,18 +145,21 @@ def _csv(*rows):
         (lambda tree: {"dataset_dir": tree / "images"}, "has no folder 'images'"),
         (lambda tree: {"dataset_dir": tree / "no.json"}, "no such datalist"),
         (lambda tree: {"csvfile": tree / "no.csv"}, "no such CSV"),
-        (_csv("a,b", "1,2"), "no table of the columns image_id and category"),
-        (_csv("image_id,category", "cell 1,valid"), "none of train, validation, test"),
-        (_csv("image_id,category", "cell 99,train"), "'cell 99' is no image"),
-        (_csv("image_id,category", "cell 1,train", "cell 2,test"), "there must be at least 5"),
-        (lambda tree: {"size": 1.5}, "size is between 0 and 1"),
-        (lambda tree: {"fold": 5}, "fold is 0 to 4"),
+        (_csv("a,b", "1,2"), "not a table with the columns image_id and category"),
+        (
+            _csv("image_id,category", "cell 1,valid"),
+            "'cell 1' has the category 'valid'; use one of train, validation, test",
+        ),
+        (_csv("image_id,category", "cell 99,train"), "'cell 99' is not an image"),
+        (_csv("image_id,category", "cell 1,train", "cell 2,test"), "5 folds need at least 5"),
+        (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
+        (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tree, spoil, says):
+def test_bad_input_gives_one_line(tree, spoil, says):
     arguments = {"dataset_dir": tree, **spoil(tree)}
     with pytest.raises(InputError, match=says) as error:
-        datalist(**arguments)
+        make_datalist(**arguments)
     assert "\n" not in str(error.value)
 
 

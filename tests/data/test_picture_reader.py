@@ -4,8 +4,10 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from monai.transforms import LoadImage
 from PIL import Image
 
+from dpsau2net_monai.data import PictureReader
 from dpsau2net_monai.data.picture_reader import read_picture, read_picture_header
 from dpsau2net_monai.errors import InputError
 
@@ -61,23 +63,46 @@ def palette(path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_kind_of_picture_keeps_its_depth(name, write, expected, atol, tmp_path):
+def test_each_kind_of_picture_keeps_its_depth(name, write, expected, atol, tmp_path):
     write(tmp_path / name)
     picture = read_picture(tmp_path / name)
     assert picture.dtype == np.float32
     np.testing.assert_allclose(picture, expected, rtol=1e-6, atol=atol)
 
 
+@pytest.mark.parametrize(
+    "name, write, stored, stored_max",
+    [
+        ("grey.png", pillow(GREY8), GREY8, 255),
+        ("rgb.png", pillow(RGB8), RGB8, 255),
+        ("grey16.png", png16(GREY16), GREY16, 65535),
+        ("rgb16.png", png16(RGB16), RGB16, 65535),
+        ("rgb16.tif", tiff(RGB16, photometric="rgb"), RGB16, 65535),
+        ("bool.png", pillow(BOOL), BOOL, 1),
+        ("float.tif", tiff(GREY16.astype(np.float32)), GREY16, 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_stored_max_restores_the_values_of_the_file(name, write, stored, stored_max, tmp_path):
+    write(tmp_path / name)
+    load = LoadImage(image_only=True, ensure_channel_first=True)
+    load.register(PictureReader())
+    image = load(tmp_path / name)
+    assert image.meta["stored_max"] == stored_max
+    values = np.rint(image.numpy().T * stored_max)  # (x, y) to (row, column)
+    np.testing.assert_array_equal(values.reshape(stored.shape), stored)
+
+
 def test_exif_rotation_is_applied(tmp_path):
     exif = Image.Exif()
-    exif[274] = 6  # to be turned by 90 degrees clockwise
+    exif[274] = 6  # a viewer turns it by 90 degrees clockwise
     Image.fromarray(np.repeat(np.repeat([[0, 255]], 16, 0), 8, 1).astype(np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     picture = read_picture(tmp_path / "a.jpg")
     assert picture.shape == (16, 16) and picture[:7].max() < 0.1 and picture[9:].min() > 0.9
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_every_exif_turn_of_every_kind_and_the_header_says_the_size(turn, tmp_path):
+def test_each_exif_orientation_is_applied_to_pixels_and_header(turn, tmp_path):
     exif = Image.Exif()
     exif[274] = turn
     Image.fromarray(RGB8).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
@@ -94,7 +119,7 @@ def test_every_exif_turn_of_every_kind_and_the_header_says_the_size(turn, tmp_pa
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "empty", "frames"])
-def test_what_is_no_picture_is_refused_by_name(spoil, tmp_path):
+def test_a_file_that_is_not_a_picture_is_refused_by_name(spoil, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(RGB8).resize((70, 50)).save(path)
     if spoil == "cut":

@@ -18,7 +18,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def default_set(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The images and masks of a set written with nothing but its folder given."""
+    """The images and masks of a dataset with the default arguments."""
     folder = tmp_path_factory.mktemp("default")
     synthesize(folder)
     names = [f"nuclei_{index:03d}.png" for index in range(24)]
@@ -35,22 +35,22 @@ def test_each_image_has_a_usable_mask(default_set):
         assert 0.01 < (mask > 0).mean() < 0.7
 
 
-def test_sizes_vary_around_the_one_asked_for(default_set):
+def test_sizes_vary_around_the_given_size(default_set):
     shapes = [mask.shape for _, mask in default_set]
     assert (256, 256) in shapes and any(height != width for height, width in shapes)
     assert all(192 <= side <= 320 for shape in shapes for side in shape)
 
 
-def test_kinds_of_image_are_mixed(default_set):
+def test_the_kinds_of_image_are_mixed(default_set):
     kinds = set()
     for image, mask in default_set:
         inside, outside = image[mask > 0].mean(), image[mask == 0].mean()
-        assert abs(inside - outside) > 5, "nuclei cannot be told from the ground"
+        assert abs(inside - outside) > 5, "the nuclei do not stand out from the background"
         kinds.add(("grey" if image.ndim == 2 else "colour", "bright" if inside > outside else "dark"))
     assert kinds == {("grey", "bright"), ("grey", "dark"), ("colour", "dark")}
 
 
-def test_seed_and_index_alone_decide_an_image(tmp_path):
+def test_an_image_depends_only_on_seed_and_index(tmp_path):
     for name, number, seed in (("one", 1, 5), ("three", 3, 5), ("again", 3, 5), ("other", 3, 6)):
         synthesize(tmp_path / name, number, SMALL, seed)
     one, three, again, other = (contents(tmp_path / name) for name in ("one", "three", "again", "other"))
@@ -60,7 +60,7 @@ def test_seed_and_index_alone_decide_an_image(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["images", "masks"])
-def test_existing_data_is_left_alone(tmp_path, folder):
+def test_existing_data_is_not_overwritten(tmp_path, folder):
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "nuclei_000.png").write_bytes(b"mine")
     with pytest.raises(InputError, match=f"already has {folder}"):

@@ -1,10 +1,13 @@
-"""Every network through every promise: sizes, options, training, copies, and the ways to make a graph of it."""
+"""What every network supports: sizes, options, training, copies, and export."""
 
 from __future__ import annotations
 
 import copy
 import io
+import logging
 import pickle
+import subprocess
+import sys
 
 import monai.networks.nets
 import numpy as np
@@ -15,17 +18,17 @@ from monai.bundle import ConfigParser
 from torch import nn
 from torch.export import Dim
 
-import dpsau2net_monai
-from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, SABlock, SafeBatchNorm, SplitAttention
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, SABlock, SafeBatchNorm, SplitAttention, load_weights
 
 NETWORKS = (DPSAU2Net, DPSAU2NetLite)
 every_network = pytest.mark.parametrize("kind", NETWORKS)
-only_lite = pytest.mark.parametrize("network", [DPSAU2NetLite], indirect=True)  # where the full one takes a minute
+only_lite = pytest.mark.parametrize("network", [DPSAU2NetLite], indirect=True)  # the full network takes a minute
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """At these sizes threads cost more than they save, and many times more while another process computes."""
+    """At these sizes, threads cost more than they save, above all while another process computes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,8 +37,9 @@ def one_thread():
 
 def build(kind: type[DPSAU2Net], *args, **kwargs) -> DPSAU2Net:
     """
-    Build a network whose weights carry the signal to its far end. In a fresh one it fades on the way, so much that no
-    comparison of its outputs would notice a fault in the deeper stages.
+    Build a network with weights that keep the signal's strength in every stage.
+
+    With the default initial weights the signal fades, so that the outputs hardly depend on the deeper stages.
     """
     torch.manual_seed(0)
     network = kind(*args, **kwargs)
@@ -56,7 +60,7 @@ def assert_agree(result: torch.Tensor, expected: torch.Tensor) -> None:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
-    """A network from 3 channels to 1 in 2D; each test chooses its mode."""
+    """A 2D network with 3 input channels and 1 output channel. Each test sets its mode."""
     return build(request.param, 2, 3, 1)
 
 
@@ -91,7 +95,7 @@ def test_number_of_parameters(network):
     if isinstance(network, DPSAU2NetLite):
         assert number <= 1_000_000
     else:
-        assert number == 60_697_357  # of the published network, less what takes no part in its forward pass
+        assert number == 60_697_357  # the published network's, without those that its forward pass does not use
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_act_and_norm(kind, options, present, absent):
 
 
 @every_network
-def test_dropout_in_training_only(kind):
+def test_dropout_acts_only_in_training(kind):
     network = build(kind, 2, 1, 1, dropout=0.2)
     dropouts = [module for module in network.modules() if isinstance(module, nn.Dropout)]
     assert len(dropouts) == len(kind.ENCODER) + len(kind.DECODER)
@@ -154,7 +158,7 @@ def test_safe_batch_norm_is_batch_norm(shape, options):
         assert torch.equal(ours.state_dict()[name], value), name
 
 
-def test_safe_batch_norm_takes_a_single_value_as_in_evaluation():
+def test_safe_batch_norm_treats_a_single_value_as_in_evaluation():
     norm = SafeBatchNorm(3)
     norm(images(2, 3, 4, 5))
     before = copy.deepcopy(norm.state_dict())
@@ -168,7 +172,7 @@ def test_safe_batch_norm_takes_a_single_value_as_in_evaluation():
 @every_network
 def test_deep_supervision(kind):
     network = build(kind, 2, 3, 2, deep_supervision=True)
-    number = 1 + len(kind.DECODER) + 1  # the fused logits, those of the decoder's stages and of the deepest one
+    number = 1 + len(kind.DECODER) + 1  # the fused logits, and those of the decoder stages and of the deepest stage
     image = images(2, 3, 64, 64)
     with torch.no_grad():
         stacked = network(image)
@@ -201,6 +205,19 @@ def test_copies_are_equal(network, copied):
         assert torch.equal(copied(network)(image), network(image))
 
 
+@only_lite
+def test_load_weights_logs_the_file(network, tmp_path, caplog):
+    path = tmp_path / "weights.pt"
+    torch.save(network.state_dict(), path)
+    other = type(network)(2, 3, 1)
+    with caplog.at_level(logging.INFO, "dpsau2net_monai"):
+        load_weights(other, path)
+    assert caplog.messages == [f"weights: {path}"]
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in other.state_dict().items())
+    with pytest.raises(InputError, match="weights.pt: does not match this .*: '.*' has shape"):
+        load_weights(type(network)(2, 1, 1), path)
+
+
 def test_script(network):
     network.eval()
     file = io.BytesIO()
@@ -215,7 +232,7 @@ def test_script(network):
 @pytest.fixture(scope="module")
 def exported(network):
     network.eval()
-    # unnamed: torch cannot prove the conditions that a ceil-mode pooling puts on sizes, which it demands of named ones
+    # torch requires a proof of the conditions on named sizes, and has none for a pooling in ceil mode
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
         return torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
@@ -248,16 +265,26 @@ def test_onnx(network, exported, tmp_path):
 def test_compile_makes_one_graph(network, training):
     network.train(training)
     torch.compiler.reset()
-    compiled = torch.compile(network, fullgraph=True, backend="eager")  # traced by Dynamo, without the slow inductor
+    compiled = torch.compile(
+        network, fullgraph=True, backend="eager"
+    )  # Dynamo traces it; the slow inductor is not needed
     image = images(2, 3, 64, 64)
     with torch.set_grad_enabled(training):
         assert_agree(compiled(image), network(image))
 
 
 @every_network
-def test_monai_finds_the_network_by_its_name(kind):
+def test_monai_finds_the_network_by_name(kind):
     name = kind.__name__
-    assert getattr(monai.networks.nets, name) is kind is getattr(dpsau2net_monai, name)
+    assert getattr(monai.networks.nets, name) is kind
     config = {"_target_": f"monai.networks.nets.{name}", "spatial_dims": 2, "in_channels": 1, "out_channels": 1}
     parser = ConfigParser({"network_def": config})
     assert type(parser.get_parsed_content("network_def")) is kind
+
+
+@pytest.mark.parametrize(
+    "first, second", [("dpsau2net_monai", "monai.networks.nets"), ("monai.networks.nets", "dpsau2net_monai")]
+)
+def test_monai_finds_the_network_whatever_is_imported_first(first, second):
+    code = f"import {first}, {second}; assert monai.networks.nets.DPSAU2Net is dpsau2net_monai.DPSAU2Net"
+    subprocess.run([sys.executable, "-c", code], check=True)

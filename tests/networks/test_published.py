@@ -1,4 +1,4 @@
-"""Equality with the published network, number for number, and the import of its weights."""
+"""The network gives the same numbers as the published network, and imports its weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CASES = ("rgb_to_1", "gray_to_4")
 
 def published_weights(facts: dict) -> dict[str, torch.Tensor]:
     """
-    Weights under the published names, by the rule that the stored numbers were made with.
+    Make weights with the published names, by the rule that the stored results were computed with.
 
-    In training mode tiny batches amplify rounding some 10^7 times, so its last bit counts: the division by the square
-    root of the fan-in is a multiplication by its reciprocal in float32.
+    In training mode, tiny batches amplify rounding errors some 10^7 times, so even the last bit matters. Therefore the
+    division by the square root of the fan-in is a multiplication by its reciprocal in float32.
     """
     rng = np.random.RandomState(facts["seed"])
     weights = {}
@@ -84,7 +84,7 @@ def test_logits_loss_and_gradients_in_training_mode(case):
     norms = dict(facts["train_grad_l2_norm"])
     for name, parameter in network.named_parameters():
         value = norms.pop(published_name(name, network))
-        if value < 1e-6:  # a bias that a batch norm cancels: rounding
+        if value < 1e-6:  # a batch norm cancels this bias, so its gradient is only rounding error
             assert parameter.grad.norm().item() < 1e-6, name
         else:
             assert parameter.grad.norm().item() == pytest.approx(value, rel=1e-6), name
@@ -94,14 +94,14 @@ def test_logits_loss_and_gradients_in_training_mode(case):
 @pytest.mark.parametrize("case", CASES[:1], indirect=True)
 def test_convert_weights_command(case, tmp_path, capsys):
     facts, weights, _, network = case
-    source, target = tmp_path / "published.pt", tmp_path / "ours.pt"
+    source, target = tmp_path / "published.pt", tmp_path / "bundle.pt"
     torch.save(weights, source)
     assert main(["convert-weights", str(source), str(target)]) == 0
     converted = torch.load(target, weights_only=True)
     assert converted.keys() == network.state_dict().keys()
 
     before = target.read_bytes()
-    assert main(["convert-weights", str(source), str(target)]) == 1  # no result is overwritten
+    assert main(["convert-weights", str(source), str(target)]) == 1  # an existing file is not overwritten
     assert target.read_bytes() == before
     assert str(target) in capsys.readouterr().err
 
@@ -132,7 +132,7 @@ def _with_more(weights):
         (_with_more, "'stage7.conv.weight' is not part"),
     ],
 )
-def test_wrong_published_weights_are_named(case, change, named):
+def test_wrong_published_weights_name_the_tensor(case, change, named):
     with pytest.raises(InputError, match=named):
         convert_weights(change(case[1]))
 
@@ -141,14 +141,14 @@ def test_wrong_published_weights_are_named(case, change, named):
     "content, says",
     [
         (torch.nn.Linear(2, 2), "state_dict"),
-        ({"a": 1}, "no state dictionary"),
+        ({"a": 1}, "has no state dictionary"),
         (b"text", "is not a weights file"),
         (b"", "is not a weights file"),
         (None, "no such weights file"),
     ],
     ids=["pickled module", "no tensors", "text", "empty", "missing"],
 )
-def test_a_file_that_is_no_state_dictionary_is_refused(content, says, tmp_path, capsys):
+def test_a_file_without_state_dictionary_is_refused(content, says, tmp_path, capsys):
     source, target = tmp_path / "source.pt", tmp_path / "target.pt"
     if isinstance(content, bytes):
         source.write_bytes(content)

@@ -16,7 +16,7 @@ def evaluation(folder, dice):
     return str(folder)
 
 
-def test_two_evaluations_side_by_side(tmp_path, capsys):
+def test_compare_prints_means_differences_and_the_images_that_differ_most(tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", [0.5, 0.6, 0.7, 0.8]), evaluation(tmp_path / "b", [0.6, 0.7, 0.4, 0.9])
     assert main(["compare", a, b]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -31,13 +31,13 @@ def test_two_evaluations_side_by_side(tmp_path, capsys):
     "spoil, says",
     [
         (lambda b: (b / "images.csv").unlink(), "b/images.csv: no such file; name a folder that `evaluating` wrote to"),
-        (lambda b: (b / "images.csv").write_text("name,dice\nx,1\n"), "b/images.csv: is no table that"),
-        (lambda b: (b / "images.csv").write_text("image,dice\nx,high\n"), "b/images.csv: is no table that"),
+        (lambda b: (b / "images.csv").write_text("name,dice\nx,1\n"), "b/images.csv: is not a table that"),
+        (lambda b: (b / "images.csv").write_text("image,dice\nx,high\n"), "b/images.csv: is not a table that"),
         (lambda b: (b / "images.csv").write_text("image,dice\n"), "b/images.csv: has no images"),
-        (lambda b: (b / "images.csv").write_text("image,dice\nother,1\n"), "b: has no figures of 'image 0'"),
+        (lambda b: (b / "images.csv").write_text("image,dice\nother,1\n"), "b: has no metrics of 'image 0'"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(spoil, says, tmp_path, capsys):
+def test_evaluations_that_cannot_be_compared_give_one_line(spoil, says, tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", [0.5, 0.6]), evaluation(tmp_path / "b", [0.5, 0.6])
     spoil(tmp_path / "b")
     assert main(["compare", a, b]) != 0
@@ -49,7 +49,7 @@ def test_summary_and_difference():
     values = np.random.default_rng(0).normal(0.9, 0.05, 400)
     summary = summarise(values)
     assert summary == summarise(values)
-    # of so many values, the interval is that of the normal distribution
+    # for so many values, the interval is close to that of the normal distribution
     error = 1.96 * values.std() / 20
     assert (summary.low, summary.high) == pytest.approx((values.mean() - error, values.mean() + error), abs=error / 10)
     assert (summary.mean, summary.std, summary.median) == (values.mean(), values.std(), np.median(values))

@@ -19,18 +19,18 @@ from skimage.draw import ellipse, rectangle
 from dpsau2net_monai.report import Example, Pictures, Summary, draw_pictures, render_page, summarise
 
 RNG = np.random.default_rng(0)
-NASTY = "<b>\"x'&amp;\u2028\udcff</script>"  # as a file's name may be
+NASTY = "<b>\"x'&amp;\u2028\udcff</script>"  # a file's name may be like this
 
 
 def square(shape: tuple[int, int], *corners: tuple[int, int], side: int = 20) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     for corner in corners:
-        mask[rectangle(corner, extent=(side, side))] = 1
+        mask[tuple(rectangle(corner, extent=(side, side)))] = 1  # a list with NumPy 1
     return mask
 
 
 def points(path: str) -> np.ndarray:
-    """All points of SVG path data of relative lines."""
+    """Return all points of SVG path data with relative lines."""
     found = []
     for x, y, steps in re.findall(r"M([\d.-]+) ([\d.-]+)(?:h0|l([^M]*))", path):
         moves = np.array(re.findall(r"-?[\d.]+", steps), float).reshape(-1, 2)
@@ -46,28 +46,28 @@ def grey(shape: tuple[int, int]) -> np.ndarray:
     return RNG.normal(size=(*shape, 1))
 
 
-def test_the_same_contour_is_right_up_to_two_pixels():
+def test_a_contour_up_to_two_pixels_away_is_right():
     truth = square((60, 80), (20, 30))
     for shift in (0, 1, 2):
         drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, shift, 1))
         assert drawn.right and not drawn.missed and not drawn.false, shift
-        # columns 30 to 49 reach from 30 to 50
+        # the columns 30 to 49 extend from 30 to 50
         assert points(drawn.right).min(0).tolist() == [30 + shift, 20]
         assert points(drawn.right).max(0).tolist() == [50 + shift, 40]
 
 
-def test_a_shifted_edge_is_missed_and_false_where_it_is_far():
+def test_a_contour_six_pixels_away_is_missed_and_false():
     truth = square((60, 80), (20, 30))
     drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, 6, 1))
     missed, false, right = points(drawn.missed), points(drawn.false), points(drawn.right)
-    # the left edges, inside the prediction and out of it, and the right ones
+    # the left and the right edges, which are shifted
     assert set(missed[:, 0].round()) & {30.0, 50.0} == {30.0, 50.0}
     assert set(false[:, 0].round()) & {36.0, 56.0} == {36.0, 56.0}
-    # upper and lower edges coincide between them, and a bit about the corners
+    # the upper and lower edges coincide, and a bit of each near the corners
     assert right[:, 0].min() == 36 and 50 < right[:, 0].max() < 53 and (np.abs(right[:, 1] - 30) > 7).all()
 
 
-def test_what_only_one_of_them_has_is_missed_or_false():
+def test_an_instance_of_only_one_mask_is_missed_or_false():
     truth = square((60, 120), (20, 10), (20, 50))
     prediction = square((60, 120), (20, 50), (20, 90))
     drawn = draw_pictures(grey(truth.shape), truth, prediction)
@@ -86,7 +86,7 @@ def test_empty_and_full_masks():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_are_of_one_size_and_never_larger_than_the_image(channels):
+def test_pictures_have_the_same_size_and_are_never_enlarged(channels):
     for shape, size in (((40, 50), (50, 40)), ((600, 1200), (512, 256)), ((3000, 1), (1, 512))):
         truth = np.zeros(shape, bool)
         truth[: shape[0] // 2] = True
@@ -102,7 +102,7 @@ def test_pictures_are_of_one_size_and_never_larger_than_the_image(channels):
         assert column[0].max() < 30 and column[-1].min() > 225
 
 
-def test_what_is_shrunk_keeps_its_contours_in_place():
+def test_contours_of_a_shrunk_picture_stay_in_place():
     truth = np.zeros((1040, 1388), np.uint8)
     for row in range(60, 1000, 80):
         for column in range(60, 1340, 80):
@@ -115,7 +115,7 @@ def test_what_is_shrunk_keeps_its_contours_in_place():
 
 
 @pytest.mark.parametrize("noisy_masks", [False, True])
-def test_the_limit_is_kept_whatever_comes(noisy_masks):
+def test_pictures_keep_the_limit(noisy_masks):
     image = RNG.integers(0, 256, (200, 250, 3), np.uint8)
     mask = RNG.integers(0, 2, image.shape[:2], np.uint8) if noisy_masks else square(image.shape[:2], (50, 60), side=90)
     for limit in (50_000, 15_000):
@@ -131,7 +131,7 @@ def example(name: str, dice: float, pictures: Pictures | None = None) -> Example
 
 
 def render(examples: list[Example], **options) -> str:
-    dice = [each.figures["dice"] for each in examples]
+    dice = [each.metrics["dice"] for each in examples]
     options = {
         "title": "Evaluation",
         "facts": {"Weights": "model.pt"},
@@ -150,39 +150,55 @@ def render(examples: list[Example], **options) -> str:
 def test_names_cannot_break_the_page():
     page = render([example(NASTY, 0.5)], title=NASTY, facts={NASTY: NASTY})
     page.encode("utf-8")
-    assert "<b>" not in re.sub(r"<li>.*?</li>", "", page, flags=re.DOTALL)  # the legend's apart
+    assert "<b>" not in re.sub(r"<li>.*?</li>", "", page, flags=re.DOTALL)  # the legend itself has <b>
     shown = "&lt;b&gt;&#34;x&#39;&amp;amp;\\u2028\\udcff&lt;/script&gt;"
-    # heading, title, fact and its name; label of four pictures, and the name
+    # heading, title, name and value of a fact; labels of four pictures, and the image's name
     assert page.count(shown) == 4 + 5
     assert page.count("</script>") == 2
 
 
-def test_the_page_is_the_same_again_and_needs_no_network():
+def test_the_page_is_reproducible_and_needs_no_network():
     examples = [example("a", 0.25), example("b", 0.75)]
     page = render(examples)
     assert page == render(examples[::-1])
-    # names of formats, which nobody fetches
+    # these are names of formats, which no browser fetches
     assert set(re.findall(r"\w+://[^\"'\s<)]*", page)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
-    assert page.count("data:image/jpeg") == 2  # each image once, though it is shown twice
+    assert page.count("data:image/jpeg") == 2  # each image is stored once, although it is shown twice
 
 
-def test_what_there_is_no_figure_of_is_a_dash():
+def test_a_value_that_is_not_finite_is_a_dash():
     page = render([example("a", 0.0)], summary={"dice": Summary(0.5, float("nan"), float("nan"), 0.0, 0.5)})
     assert re.search(r'<th scope="row">Dice</th><td class="number">0.500</td><td class="number">–</td>', page)
     assert re.search(r'data-label="HD95" data-value="">–</td>', page)
 
 
-def test_without_a_history_a_sentence_says_so():
+@pytest.mark.parametrize(
+    "metric, label",
+    [
+        ("iou", "IoU"),
+        ("iou_smoothed", "IoU, smoothed"),
+        ("instance_ap50", "Instance AP50"),
+        ("count_error", "Count error"),
+    ],
+)
+def test_metrics_have_readable_labels(metric, label):
+    one = example("a", 0.5)
+    page = render([one._replace(metrics={**one.metrics, metric: 0.25})], summary={metric: summarise([0.25])})
+    assert f'<th scope="row">{label}</th>' in page
+    assert f'data-label="{label}" data-value="0.25">0.250</td>' in page
+
+
+def test_without_a_history_the_page_says_so():
     assert "No training curves" not in render([example("a", 0.5)])
     page = render([example("a", 0.5)], history=[])
-    assert "No training curves" in page and page.count("<figcaption>") == 2 + 1  # the charts', and that of what opens
+    assert "No training curves" in page and page.count("<figcaption>") == 2 + 1  # two charts, and the viewer
 
 
 @pytest.fixture
 def browser(tmp_path):
-    """Headless Chromium; its driver never fetches one by itself."""
+    """Headless Chromium of this machine. Selenium downloads none, because the driver is given."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
@@ -207,13 +223,13 @@ def open_page(browser: webdriver.Chrome, path: Path, page: str) -> None:
 
 
 def names(browser: webdriver.Chrome) -> list[str]:
-    """Of the images that are shown, from above."""
+    """Return the names of the images that are shown, from top to bottom."""
     cells = browser.find_elements(By.CSS_SELECTOR, "#images .name")
     return [cell.text for cell in cells if cell.is_displayed()]
 
 
 def wait_for_pictures(browser: webdriver.Chrome, selector: str) -> int:
-    """Wait until all pictures that are there have been decoded; return how many."""
+    """Wait until all pictures of ``selector`` are decoded, and return their number."""
     script = "return [...document.querySelectorAll(arguments[0])].map(img => img.naturalWidth)"
     widths = WebDriverWait(browser, 60).until(
         lambda _: (found := browser.execute_script(script, selector)) and all(found) and found
@@ -252,7 +268,12 @@ def test_the_page_in_a_browser(browser, tmp_path):
         assert len(browser.find_elements(By.CSS_SELECTOR, "#images [aria-sort]")) == 1
         return browser.find_element(By.CSS_SELECTOR, f"#images th:nth-child({column})").get_attribute("aria-sort")
 
-    assert sort(7) == "ascending" and order() == ["q2", "b", "a", "q10"]  # no HD95, so last either way
+    assert sort(7) == "ascending" and order() == [
+        "q2",
+        "b",
+        "a",
+        "q10",
+    ]  # q10 has no HD95, so it comes last in both directions
     assert sort(7) == "descending" and order() == ["a", "b", "q2", "q10"]
     assert sort(5) == "ascending" and order() == ["a", "b", "q2", "q10"]
     assert sort(5) == "descending" and order() == ["q10", "q2", "b", "a"]
@@ -262,7 +283,7 @@ def test_the_page_in_a_browser(browser, tmp_path):
     box.send_keys("Q")
     assert order() == ["q10", "q2"] and browser.find_element(By.ID, "count").text == "2 of 4 images"
 
-    # with a click, and within what is shown
+    # a click opens the viewer; its arrow keys skip the images that are filtered out
     viewer = browser.find_element(By.ID, "viewer")
     assert not viewer.is_displayed()
     click(browser, "#images [data-index='0'] [data-view=overlay]")
@@ -279,7 +300,7 @@ def test_the_page_in_a_browser(browser, tmp_path):
     assert viewer.find_element(By.CSS_SELECTOR, "img").get_attribute("src").startswith("data:image/png")
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     WebDriverWait(browser, 10).until(lambda _: not viewer.is_displayed())
-    # with the keyboard, from where one was
+    # the focus returns to the picture, and the keyboard opens it too
     WebDriverWait(browser, 10).until(lambda _: browser.switch_to.active_element.get_attribute("data-view") == "truth")
     for key in (Keys.ENTER, Keys.SPACE):
         browser.switch_to.active_element.send_keys(key)
@@ -289,23 +310,23 @@ def test_the_page_in_a_browser(browser, tmp_path):
     box.send_keys(Keys.BACKSPACE)
     assert len(order()) == 4 and browser.find_element(By.ID, "count").text == "4 images"
 
-    # nothing is wider than a small window
+    # the page fits in a narrow window
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 500, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 500
 
     assert browser.get_log("browser") == []
-    # but for what the browser opens of itself, all that is asked for is the page and what lies in it
+    # apart from its own start page (chrome:, chrome-untrusted:), the browser requests only the page and the data in it
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    urls = {request["request"]["url"] for request in requests if not request["documentURL"].startswith("chrome:")}
+    urls = {request["request"]["url"] for request in requests if not request["documentURL"].startswith("chrome")}
     assert {url for url in urls if not url.startswith("data:")} == {(tmp_path / "report.html").as_uri()}
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_six_hundred_images_are_one_page_that_opens(browser, tmp_path):
+def test_a_page_of_six_hundred_images_opens(browser, tmp_path):
     pictures = []
     for _ in range(3):
         image = RNG.integers(0, 256, (512, 512, 3), np.uint8)
@@ -318,7 +339,7 @@ def test_six_hundred_images_are_one_page_that_opens(browser, tmp_path):
     open_page(browser, tmp_path / "report.html", page)
     assert browser.find_element(By.ID, "count").text == "600 images"
     browser.execute_script("document.querySelector('#images').scrollIntoView()")
-    # what is near the window, and no more
+    # only the pictures near the window are decoded
     assert 4 <= wait_for_pictures(browser, "#images img") < 600
     browser.execute_script("scrollTo(0, document.body.scrollHeight)")
     WebDriverWait(browser, 60).until(

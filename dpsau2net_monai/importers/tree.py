@@ -1,7 +1,8 @@
-"""Any folder of images and masks, paired by a rule that is found from their names."""
+"""Any folder of images and masks. The rule that pairs them is found from their names."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections import Counter
@@ -9,17 +10,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from monai.config import PathLike
+
+from ..data.reading import name_of
 from ..errors import InputError
 from .archive import list_files
-from .datalist import name_of
-from .prepare import Item, Report, is_image, prepare_pairs
+from .importer import Importer, ImportSummary
+from .writing import Item, is_image, write_pairs
 
-__all__ = ["prepare_tree"]
+__all__ = ["TREE", "prepare_tree"]
 
-SHOWN = 3
+SHOWN = 3  # examples that are printed at most
 
 SEPARATORS = r"[\s_.-]*"
-# A word on its own, with what separates it: in x_mask, mask1, labelsTr and JPEGImages, but not in unmasked.
+# A separate word and its separators: words such as "mask" are found in x_mask, mask1, labelsTr and JPEGImages, but not
+# in unmasked.
 WORD = (
     rf"{SEPARATORS}(?:(?<![A-Za-z])|(?<=[A-Za-z])(?=[A-Z][a-z]))" r"(?i:{words})" rf"(?![a-z]){SEPARATORS}"
 )  # fmt: skip
@@ -32,7 +37,7 @@ IMAGE = re.compile(WORD.format(words="images?|imgs?|originals?|inputs?|photos?|p
 
 
 class Key(NamedTuple):
-    """What an image and its mask have in common: the path without what tells them apart."""
+    """The part of the path that an image and its mask have in common."""
 
     folders: tuple[str, ...]
     name: str
@@ -42,38 +47,40 @@ Rule = Callable[[PurePosixPath], tuple[bool, Key]]  # whether a file is a mask, 
 
 
 class Pairing(NamedTuple):
-    """What a rule makes of a tree."""
+    """The images and masks that a rule finds in a tree."""
 
     rule: str
     images: dict[Key, list[PurePosixPath]]
     masks: dict[Key, list[PurePosixPath]]
 
     def pairs(self) -> list[Key]:
-        """The keys of one image and one mask."""
+        """Return the keys that belong to exactly one image and one mask."""
         return [key for key, images in self.images.items() if len(images) == len(self.masks.get(key, ())) == 1]
 
 
-def prepare_tree(source: str | os.PathLike, output_dir: str | os.PathLike, dry_run: bool = False) -> Report:
+def prepare_tree(source: PathLike, output_dir: PathLike, dry_run: bool = False) -> ImportSummary:
     """
-    Turn images and masks whose paths differ by a folder (``imgs/x.jpg``, ``labels/x.png``), by the name (``x.jpg``,
-    ``x_mask.png``) or by both into ``images/`` and ``masks/`` (0 and 255). The rule is found from the paths and printed
-    with examples before it is used. Images that are there already with their mask are not made again.
+    Convert a tree of images and masks to ``images/`` and ``masks/`` (0 and 255).
 
-    An image in folders besides those of the rule gets their names before its own: beside ``val/images/x.png``,
-    ``train/images/x.png`` is ``train_x``.
+    The path of a mask must differ from the path of its image by a folder (``imgs/x.jpg``, ``labels/x.png``), by the
+    name (``x.jpg``, ``x_mask.png``), or by both. The rule is found from the paths, and printed with examples before it
+    is used. Images that already have a mask in ``output_dir`` are not written again.
+
+    If an image has folders besides those of the rule, their names become part of its name: ``train/images/x.png``
+    becomes ``train_x`` if there is ``val/images/x.png`` too.
 
     Args:
         source: folder or archive.
         output_dir: folder to write to.
-        dry_run: stop when the rule was printed.
+        dry_run: print the rule and stop.
 
     Returns:
-        What was done, and what was not as it should be.
+        What was written, and the problems.
 
     Raises:
-        InputError: ``source`` is not there or cannot be unpacked, or no rule pairs its images.
+        InputError: ``source`` does not exist or cannot be unpacked, or no rule pairs its images.
     """
-    report = Report()
+    summary = ImportSummary()
     names = list_files(source)
     paths = [PurePosixPath(name) for name in names if is_image(name)]
     base = PurePosixPath(os.path.commonpath([path.parent for path in paths])) if paths else PurePosixPath()
@@ -86,23 +93,26 @@ def prepare_tree(source: str | os.PathLike, output_dir: str | os.PathLike, dry_r
     print(_description(pairing), flush=True)
     for name in names:
         if not is_image(name):
-            report.note(f"{name}: is no image; left out")
-    items = _items(pairing, base, report)
+            summary.note(f"{name}: is not an image; left out")
+    items = _items(pairing, base, summary)
     if not dry_run:
-        prepare_pairs(source, output_dir, items, report)
-    return report
+        write_pairs(source, output_dir, items, summary)
+    return summary
 
 
 def _find_rule(paths: Sequence[PurePosixPath]) -> Pairing | None:
-    """What the rule that finds most pairs makes of the paths, the plainer one of two that find as many."""
+    """Return the pairing of the rule that finds the most pairs. If several rules do, take the simplest."""
     rules: list[tuple[str, Rule]] = [
         ("a mask has its image's name and lies in a folder of masks", _by_folder),
-        ("a mask lies in a folder of masks and has its image's name but for words such as 'mask'", _by_folder_and_name),
-        ("a mask has its image's name but for words such as 'mask'", _by_name),
+        (
+            "a mask lies in a folder of masks and has its image's name, except for words such as 'mask'",
+            _by_folder_and_name,
+        ),
+        ("a mask has its image's name, except for words such as 'mask'", _by_name),
     ]
     suffix = _common_suffix(paths)
     if suffix is not None:
-        rules.append((f"a mask has its image's name and '{suffix}'", _by_suffix(suffix)))
+        rules.append((f"a mask has its image's name, plus '{suffix}'", _by_suffix(suffix)))
     best = max((_pair(text, rule, paths) for text, rule in rules), key=lambda pairing: len(pairing.pairs()))
     return best if best.pairs() else None
 
@@ -116,7 +126,10 @@ def _pair(text: str, rule: Rule, paths: Iterable[PurePosixPath]) -> Pairing:
 
 
 def _by_folder(path: PurePosixPath) -> tuple[bool, Key]:
-    """By the innermost folder that has a word for images or for masks; what lies in none is an image."""
+    """
+    Decide by the innermost folder that has a word for images or masks in its name. Without such a folder, the file is
+    an image.
+    """
     folders = path.parts[:-1]
     for index in reversed(range(len(folders))):
         is_mask = bool(MASK.search(folders[index]))
@@ -126,7 +139,7 @@ def _by_folder(path: PurePosixPath) -> tuple[bool, Key]:
 
 
 def _by_folder_and_name(path: PurePosixPath) -> tuple[bool, Key]:
-    """By the folder; words for masks and for images are no part of the key."""
+    """Decide by the folder. Remove the words for images and masks from the name."""
     is_mask, (folders, name) = _by_folder(path)
     for word in (MASK, IMAGE):
         if word.search(name):
@@ -135,13 +148,13 @@ def _by_folder_and_name(path: PurePosixPath) -> tuple[bool, Key]:
 
 
 def _by_name(path: PurePosixPath) -> tuple[bool, Key]:
-    """By a word for masks in the name, else by the folder; words for masks and for images are no part of the key."""
+    """Decide by a word for masks in the name, else by the folder. Remove these words, and those for images."""
     in_folder_of_masks, key = _by_folder_and_name(path)
     return in_folder_of_masks or bool(MASK.search(name_of(path))), key
 
 
 def _common_suffix(paths: Sequence[PurePosixPath]) -> str | None:
-    """The suffix of letters, such as ``_lesion``, that makes pairs of at least half of the files; None if none does."""
+    """Return the suffix, such as ``_lesion``, that pairs at least half of the files. None: there is none."""
     stems = {(path.parent, name_of(path)) for path in paths}
     counts: Counter[str] = Counter()
     for folder, name in stems:
@@ -160,7 +173,7 @@ def _by_suffix(suffix: str) -> Rule:
 
 
 def _description(pairing: Pairing) -> str:
-    """The rule in words, the patterns of the paths that it pairs, and examples."""
+    """Describe a pairing: the rule in words, the patterns of the paths that it pairs, and examples."""
 
     def pattern(path: PurePosixPath, key: Key) -> str:
         return str(path.parent / (path.name.replace(key.name, "NAME", 1) if key.name else path.name))
@@ -171,14 +184,15 @@ def _description(pairing: Pairing) -> str:
     lines = [f"rule: {pairing.rule}"]
     lines += [f"  {text}: {number} pairs" for text, number in patterns.most_common(SHOWN)]
     if len(patterns) > SHOWN:
-        lines.append(f"  and {len(patterns) - SHOWN} more such patterns")
+        lines.append(f"  and {len(patterns) - SHOWN} more patterns")
     lines += [f"  for example {image} + {mask}" for image, mask in list(paths.values())[:SHOWN]]
     n_images, n_masks = (sum(map(len, files.values())) - len(pairs) for files in (pairing.images, pairing.masks))
     lines.append(f"{len(pairs)} pairs, {n_images} images without a mask, {n_masks} masks without an image")
     return "\n".join(lines)
 
 
-def _items(pairing: Pairing, base: PurePosixPath, report: Report) -> dict[str, Item]:
+def _items(pairing: Pairing, base: PurePosixPath, summary: ImportSummary) -> dict[str, Item]:
+    """Return the pairs by their new names. Note all other files."""
     items: dict[str, Item] = {}
     pairs = set(pairing.pairs())
     for key, images in pairing.images.items():
@@ -187,37 +201,48 @@ def _items(pairing: Pairing, base: PurePosixPath, report: Report) -> dict[str, I
             items[name] = Item(str(base / images[0]), [str(base / pairing.masks[key][0])])
             continue
         if key in pairs:
-            report.note(f"{base / images[0]}: has the same name as {items[name].image}; left out")
+            summary.note(f"{base / images[0]}: has the same name as {items[name].image}; left out")
         elif key in pairing.masks:
             several = images if len(images) > 1 else pairing.masks[key]
-            there_are = " and ".join(str(base / path) for path in several)
-            report.note(f"{base / images[0]}: cannot be paired, as there are {there_are}; left out")
-        report.left_out += len(images)
-    _note_lone(pairing.images, pairing.masks, base, "an image without a mask", "images without masks", report)
-    _note_lone(pairing.masks, pairing.images, base, "a mask without an image", "masks without images", report)
+            listed = " and ".join(str(base / path) for path in several)
+            summary.note(f"{base / images[0]}: cannot be paired, because there are {listed}; left out")
+        summary.left_out += len(images)
+    _note_unpaired(pairing.images, pairing.masks, base, "an image without a mask", "images without masks", summary)
+    _note_unpaired(pairing.masks, pairing.images, base, "a mask without an image", "masks without images", summary)
     return items
 
 
-def _note_lone(
+def _note_unpaired(
     files: Mapping[Key, list[PurePosixPath]],
     partners: Mapping[Key, list[PurePosixPath]],
     base: PurePosixPath,
     one: str,
     many: str,
-    report: Report,
+    summary: ImportSummary,
 ) -> None:
-    """Report the files without a partner by name, but a folder that has only such ones in one line."""
-    lone: dict[PurePosixPath, list[PurePosixPath]] = {}
+    """Note each file without a partner. A folder that has only such files gets one line."""
+    unpaired: dict[PurePosixPath, list[PurePosixPath]] = {}
     with_partners = set()
     for key, paths in files.items():
         for path in paths:
             if key in partners:
                 with_partners.add(path.parent)
             else:
-                lone.setdefault(path.parent, []).append(path)
-    for folder, paths in lone.items():
+                unpaired.setdefault(path.parent, []).append(path)
+    for folder, paths in unpaired.items():
         if len(paths) > 1 and folder not in with_partners:
-            report.note(f"{base / folder}: has {len(paths)} {many}; left out")
+            summary.note(f"{base / folder}: has {len(paths)} {many}; left out")
         else:
             for path in paths:
-                report.note(f"{base / path}: is {one}; left out")
+                summary.note(f"{base / path}: is {one}; left out")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry_run", action="store_true", help="print the rule that pairs images and masks, and stop")
+
+
+def _run(args: argparse.Namespace) -> ImportSummary:
+    return prepare_tree(args.source, args.output, args.dry_run)
+
+
+TREE = Importer("tree", "any images and masks whose names differ by a folder or a suffix", _run, _add_options)

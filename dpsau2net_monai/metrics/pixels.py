@@ -1,4 +1,4 @@
-"""Per-image figures that are defined on every image."""
+"""Metrics of an image's pixels that are defined on every image."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from monai.metrics import CumulativeIterationMetric, HausdorffDistanceMetric, do
 
 __all__ = ["ConfusionMetric", "FiniteHausdorffDistance"]
 
-# numerator and denominator, from the counts of true and false positives and negatives
+# numerator and denominator, from the numbers of true and false positives and negatives
 FORMULAS = {
     "accuracy": lambda tp, fp, tn, fn: (tp + tn, tp + fp + tn + fn),
     "precision": lambda tp, fp, tn, fn: (tp, tp + fp),
     "sensitivity": lambda tp, fp, tn, fn: (tp, tp + fn),
-    "f1": lambda tp, fp, tn, fn: (2 * tp, 2 * tp + fp + fn),
     # with a smoothing of 1, as published with DPSAU2-Net
-    "iou": lambda tp, fp, tn, fn: (tp + 1, tp + fp + fn + 1),
+    "iou_smoothed": lambda tp, fp, tn, fn: (tp + 1, tp + fp + fn + 1),
 }
 
 
 class ConfusionMetric(CumulativeIterationMetric):
     """
-    A figure of the confusion matrix, image by image, that is defined on every image: where mask and prediction are both
-    empty it is 1, and where its denominator is 0 because just one of them is, it is 0.
+    A metric of the confusion matrix, per image, that is defined on every image.
 
-    ``monai.metrics.ConfusionMatrixMetric`` gives NaN there, which then drops out of the mean, and
-    ``monai.metrics.MeanIoU`` has no smoothing, with which DPSAU2-Net's figures were published.
+    If mask and prediction are both empty, the metric is 1. If only one of them is empty and the denominator is 0, it is
+    0.
+
+    ``monai.metrics.ConfusionMatrixMetric`` computes accuracy, precision and sensitivity too, but returns NaN in these
+    cases, and the mean over the images ignores NaN. ``monai.metrics.MeanIoU`` computes the IoU without the smoothing
+    that the published IoU of DPSAU2-Net has.
 
     Args:
-        name: ``accuracy``, ``precision``, ``sensitivity``, ``f1`` or ``iou``.
+        name: ``accuracy``, ``precision``, ``sensitivity`` or ``iou_smoothed``.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,20 +44,21 @@ class ConfusionMetric(CumulativeIterationMetric):
         tp, fp, tn, fn = get_confusion_matrix(y_pred, y, include_background=True).double().unbind(-1)
         numerator, denominator = self.formula(tp, fp, tn, fn)
         both_empty = tp + fp + fn == 0
-        figure = torch.where(denominator > 0, numerator / denominator.clamp(min=1), both_empty.double())
-        return figure.float()
+        metric = torch.where(denominator > 0, numerator / denominator.clamp(min=1), both_empty.double())
+        return metric.float()
 
     def aggregate(self, reduction: str = "mean") -> torch.Tensor:
-        """Reduce the buffered figures (image, channel) over both axes."""
-        figure, _ = do_metric_reduction(self.get_buffer(), reduction)
-        return figure
+        """Reduce the buffered metrics (image, channel) over both axes."""
+        metric, _ = do_metric_reduction(self.get_buffer(), reduction)
+        return metric
 
 
 class FiniteHausdorffDistance(HausdorffDistanceMetric):
     """
-    ``monai.metrics.HausdorffDistanceMetric``, in pixels, defined on every image: 0 where mask and prediction are both
-    empty, and the image's diagonal, the largest distance that there could be, where just one of them is. MONAI gives
-    NaN and infinity there.
+    ``monai.metrics.HausdorffDistanceMetric`` in pixels, defined on every image.
+
+    If mask and prediction are both empty, the distance is 0. If only one of them is empty, it is the image's diagonal,
+    the largest possible distance. MONAI returns NaN and infinity in these cases.
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> torch.Tensor:

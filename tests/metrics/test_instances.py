@@ -1,4 +1,4 @@
-"""Objects and their figures, against what was worked out by hand and by brute force."""
+"""Instances and their metrics, compared with results by hand and by brute force."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
-from dpsau2net_monai.objects import IOU_THRESHOLDS, match_objects, object_figures, object_table, split_objects
+from dpsau2net_monai.metrics import IOU_THRESHOLDS, instance_metrics, instance_table, match_instances, split_instances
 
 EMPTY = np.zeros((20, 30), int)
 
@@ -30,28 +30,28 @@ def square(row, column, size=10, number=1):
         (np.ones((6, 7, 8), bool), 1),
         (balls((40, 60), (20, 20), radius=10), 1),
         (balls((40, 60), (20, 17), (20, 35), radius=10), 2),
-        (balls((120, 180), (60, 51), (60, 105), radius=30), 2),  # the same, three times as large
-        (balls((40, 60), (20, 17), (20, 22), radius=10), 1),  # more one than two
+        (balls((120, 180), (60, 51), (60, 105), radius=30), 2),  # the same at three times the size
+        (balls((40, 60), (20, 17), (20, 22), radius=10), 1),  # too close to be two
         (balls((24, 24, 40), (12, 12, 10), (12, 12, 25), radius=8), 2),
         (balls((40, 60), (20, 17), (20, 35), radius=10) | balls((40, 60), (3, 55), radius=0), 3),  # a single pixel
     ],
 )
-def test_touching_objects_are_split_and_none_is_lost(mask, count):
-    labels = split_objects(mask)
+def test_touching_instances_are_split_and_no_pixel_is_lost(mask, count):
+    labels = split_instances(mask)
     assert sorted(np.unique(labels[labels > 0])) == list(range(1, count + 1))
     np.testing.assert_array_equal(labels > 0, mask > 0)
 
 
-def test_touching_discs_part_in_the_middle():
-    labels = split_objects(balls((40, 60), (20, 17), (20, 35), radius=10))
+def test_touching_discs_are_split_in_the_middle():
+    labels = split_instances(balls((40, 60), (20, 17), (20, 35), radius=10))
     assert len(np.unique(labels[:, :26][labels[:, :26] > 0])) == 1
     assert len(np.unique(labels[:, 27:][labels[:, 27:] > 0])) == 1
     assert labels[20, 17] != labels[20, 35]
 
 
-def test_every_component_keeps_an_object():
+def test_every_component_keeps_an_instance():
     mask = np.random.default_rng(0).random((80, 90)) > 0.7
-    labels = split_objects(mask)
+    labels = split_instances(mask)
     components = label(mask)
     np.testing.assert_array_equal(labels > 0, mask)
     assert len(np.unique(labels)) - 1 >= components.max() > 50
@@ -66,24 +66,32 @@ def test_every_component_keeps_an_object():
         (square(0, 0), EMPTY, (0, 0, 0, 0, 1, 0)),
         (square(0, 0, number=7), square(0, 0, number=300), (1, 1, 1, 1, 1, 1)),
         (square(0, 0), square(0, 2), (0.4, 1, 0, 1, 1, 1)),  # IoU 80 / 120: over 0.5, 0.55, 0.6, 0.65
-        (square(0, 0), np.where(np.indices(EMPTY.shape)[0] < 6, square(0, 0), 0), (0.2, 1, 0, 1, 1, 1)),  # 0.6 itself
-        (square(0, 0), np.where(np.indices(EMPTY.shape)[0] < 5, square(0, 0), 0), (0, 0, 0, 0, 1, 1)),  # 0.5 itself
-        # one of two is found, and something else besides
+        (
+            square(0, 0),
+            np.where(np.indices(EMPTY.shape)[0] < 6, square(0, 0), 0),
+            (0.2, 1, 0, 1, 1, 1),
+        ),  # IoU 0.6 exactly
+        (
+            square(0, 0),
+            np.where(np.indices(EMPTY.shape)[0] < 5, square(0, 0), 0),
+            (0, 0, 0, 0, 1, 1),
+        ),  # IoU 0.5 exactly
+        # one of two instances is found, and one more that does not exist
         (square(0, 0) + square(0, 12, number=2), square(0, 0) + square(10, 25, 4, 2), (1 / 3, 1 / 3, 1 / 3, 0.5, 2, 2)),
-        # two merged into one
+        # two instances are merged into one
         (square(0, 0) + square(0, 10, number=2), square(0, 0) + square(0, 10), (0, 0, 0, 0, 2, 1)),
     ],
 )
-def test_figures_worked_out_by_hand(true, predicted, expected):
-    names = ("object_ap", "object_ap50", "object_ap75", "object_f1", "true_objects", "predicted_objects")
-    figures = object_figures(true, predicted)
-    assert [figures[name] for name in names] == pytest.approx(expected)
-    assert figures["count_error"] == expected[5] - expected[4]
-    assert all(type(value) is float for value in figures.values())
+def test_metrics_computed_by_hand(true, predicted, expected):
+    names = ("instance_ap", "instance_ap50", "instance_ap75", "instance_f1", "true_instances", "predicted_instances")
+    metrics = instance_metrics(true, predicted)
+    assert [metrics[name] for name in names] == pytest.approx(expected)
+    assert metrics["count_error"] == expected[5] - expected[4]
+    assert all(type(value) is float for value in metrics.values())
 
 
 @pytest.mark.parametrize("shape, dtype", [((30, 40), np.uint8), ((30, 40), np.uint16), ((8, 10, 12), np.int32)])
-def test_matches_agree_with_comparing_all_pairs(shape, dtype):
+def test_matches_agree_with_a_comparison_of_all_pairs(shape, dtype):
     rng = np.random.default_rng(0)
     true = np.kron(rng.integers(0, 40, [-(-n // 4) for n in shape]), np.ones([4] * len(shape)))
     true = true[tuple(map(slice, shape))].astype(dtype)
@@ -97,7 +105,7 @@ def test_matches_agree_with_comparing_all_pairs(shape, dtype):
             shared = np.count_nonzero((true == t) & (predicted == p))
             if shared:
                 ious[int(t), int(p)] = shared / np.count_nonzero((true == t) | (predicted == p))
-    matches = match_objects(true, predicted)
+    matches = match_instances(true, predicted)
     assert dict(zip(map(tuple, matches.pairs.tolist()), matches.iou)) == ious
     positives = [sum(iou > threshold for iou in ious.values()) for threshold in IOU_THRESHOLDS]
     assert 0 < positives[4] < positives[0]
@@ -106,19 +114,19 @@ def test_matches_agree_with_comparing_all_pairs(shape, dtype):
     np.testing.assert_array_equal(matches.false_negatives, len(numbers[0]) - np.array(positives))
 
 
-def test_objects_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match="shape|objects are"):
-        match_objects(EMPTY, EMPTY.T)
+def test_instances_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="the true instances have the shape"):
+        match_instances(EMPTY, EMPTY.T)
 
 
 @pytest.mark.parametrize("labels", [EMPTY, square(2, 4, 5) + square(10, 20, 3, 4)], ids=["none", "two"])
 @pytest.mark.parametrize("channels", [0, 3])
-def test_a_table_has_a_row_an_object(labels, channels):
+def test_a_table_has_one_row_per_instance(labels, channels):
     image = np.full((20, 30), 9.0)
     image[10:13, 20:23] = np.arange(9).reshape(3, 3)
     if channels:
         image = np.stack([image, image * 2, image * 3], axis=-1)
-    table = object_table(labels, image)
+    table = instance_table(labels, image)
     means = [f"mean_intensity_{i}" for i in range(3)] if channels else ["mean_intensity"]
     assert list(table) == ["label", "area", "centroid_row", "centroid_column", *means]
     rows = [[1, 25, 4, 6], [4, 9, 11, 21]] if labels.any() else []
@@ -130,7 +138,7 @@ def test_a_table_has_a_row_an_object(labels, channels):
 def test_a_table_of_a_volume():
     labels = np.zeros((6, 8, 10), int)
     labels[1:3, 2:5, 3:7] = 1
-    table = {name: column.tolist() for name, column in object_table(labels, labels * 5.0).items()}
+    table = {name: column.tolist() for name, column in instance_table(labels, labels * 5.0).items()}
     assert table == {
         "label": [1],
         "volume": [24],

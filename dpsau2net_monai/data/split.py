@@ -1,0 +1,94 @@
+"""Draw which images train, validate and test, and write this split to a CSV or read it from one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from monai.config import PathLike
+from monai.data import partition_dataset
+
+from ..errors import InputError
+from ..files import whole_file
+from .reading import SUFFIXES, name_of
+
+__all__ = ["PARTS", "read_split", "split", "write_split"]
+
+PARTS = ("train", "validation", "test")  # the categories of a split
+
+
+def split(
+    names: Iterable[str], train_share: float = 0.9, seed: int = 42, validation_share: float = 0
+) -> dict[str, str]:
+    """
+    Draw at random which images train, validate and test.
+
+    The same arguments give the same split on any machine. The test images depend only on the names, the seed and the
+    sum of both shares.
+
+    Args:
+        names: names of the images, in any order.
+        train_share: share of the images that train, between 0 and 1.
+        seed: seed of the draw.
+        validation_share: share of the images that validate. 0: no image gets this category, and training validates on
+            a fold of the training images.
+
+    Returns:
+        ``"train"``, ``"validation"`` or ``"test"`` for each name, sorted by name.
+
+    Raises:
+        InputError: a share is out of range, or one of the parts would be empty.
+    """
+    names = sorted(names)
+    in_range = 0 < train_share < 1 and 0 <= validation_share < 1
+    n_train, n_fit = (
+        round(share * len(names)) if in_range else 0 for share in (train_share, train_share + validation_share)
+    )
+    if not 0 < n_train < len(names) or not n_train + (validation_share > 0) <= n_fit < len(names):
+        shares = f"size {train_share}" + (f" and validation {validation_share}" if validation_share else "")
+        raise InputError(
+            f"with {shares}, one part gets no image (images in total: {len(names)}); choose shares between 0 and 1 "
+            "that give every part an image"
+        )
+    counts = {"train": n_train, "validation": n_fit - n_train, "test": len(names) - n_fit}
+    counts = {part: count for part, count in counts.items() if count}
+    parts = partition_dataset(names, ratios=list(counts.values()), shuffle=True, seed=seed)
+    category = {name: part for part, members in zip(counts, parts) for name in members}
+    return {name: category[name] for name in names}
+
+
+def write_split(path: PathLike, categories: Mapping[str, str]) -> None:
+    """Write a split to a CSV with the columns ``image_id`` and ``category``. An error leaves no half-written file."""
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image_id", "category"])
+        writer.writerows(categories.items())
+
+
+def read_split(path: PathLike) -> dict[str, str]:
+    """
+    Read a split from a CSV with the columns ``image_id`` and ``category``.
+
+    An ``image_id`` is an image's name, with or without its suffix.
+
+    Returns:
+        ``"train"``, ``"validation"`` or ``"test"`` for each name, in the order of the file.
+
+    Raises:
+        InputError: the file does not exist, or is not such a table.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such CSV file")
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = [(row["image_id"], row["category"]) for row in csv.DictReader(file)]
+    except (KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path}: is not a table with the columns image_id and category; `split` writes one"
+        ) from error
+    categories = {name_of(name) if name.lower().endswith(SUFFIXES) else name: category for name, category in rows}
+    for name, category in categories.items():
+        if category not in PARTS:
+            raise InputError(f"{path}: '{name}' has the category '{category}'; use one of {', '.join(PARTS)}")
+    return categories

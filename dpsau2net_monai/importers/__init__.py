@@ -1,0 +1,6 @@
+from .clinicdb import CLINICDB, prepare_clinicdb
+from .dsb2018 import DSB2018, prepare_dsb2018
+from .importer import Importer, ImportSummary
+from .tree import TREE, prepare_tree
+
+IMPORTERS = (DSB2018, CLINICDB, TREE)  # in the order of the help

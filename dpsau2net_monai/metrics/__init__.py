@@ -1,0 +1,2 @@
+from .instances import IOU_THRESHOLDS, Matches, instance_metrics, instance_table, match_instances, split_instances
+from .pixels import ConfusionMetric, FiniteHausdorffDistance

@@ -1,0 +1,2 @@
+from .contours import as_pictures, draw_contours, stretch
+from .palette import PREDICTION, TRUTH, hexadecimal
