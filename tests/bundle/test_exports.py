@@ -17,7 +17,8 @@ from running import CONFIGS, ROOT, bundle_run, verb
 
 from dpsau2net_monai.data import synthesize
 from dpsau2net_monai.errors import InputError, root_input_error
-from dpsau2net_monai.networks import DPSAU2NetLite, OnnxNetwork, load_weights
+from dpsau2net_monai.networks import DPSAU2NetLite, load_weights
+from dpsau2net_monai.runtimes import OnnxNetwork
 
 WEIGHTS = ROOT / "bundle" / "models" / "model.pt"
 WINDOW = (64, 64)
@@ -153,7 +154,7 @@ def test_what_is_not_installed_is_named(images, tmp_path, monkeypatch):
     ):
         monkeypatch.setitem(sys.modules, module, None)
         message = what_is_wrong(images, tmp_path, config, onnx_path=__file__, trt_path=__file__)
-        assert message.startswith(f"{module} cannot be imported") and f"pip install {install}" in message
+        assert message.startswith(f"import {module} failed; pip install --upgrade {install}")
 
 
 def test_a_file_that_is_no_onnx_ends_in_one_line(images, tmp_path):

@@ -1,0 +1,3 @@
+from .exported import ExportedNetwork
+from .onnx import OnnxNetwork
+from .tensorrt import TensorRTNetwork
