@@ -30,7 +30,7 @@ images and masks      $out/data
 shipped weights       $out/shipped            the masks that the shipped weights give, contours in $out/shipped/overlays
 weights, record       $out/models             model.pt, run.json, config.yaml, datalist.json
 TensorBoard           tensorboard --logdir $out/training
-report                $out/evaluation/report.html  figures, charts and all test images, the worst first; images.csv
+report                $out/evaluation/report.html  metrics, charts and all test images, the worst first; images.csv
 pictures, scored      $out/evaluation/overlays  orange: true contour, blue: predicted, white: both
 masks                 $out/masks              and the contours over the images in $out/masks/overlays
 END

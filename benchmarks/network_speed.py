@@ -7,7 +7,7 @@ It prints a line on the machine and a Markdown table: parameters, seconds of a f
 inference mode) and seconds of training an image (forward, backward and Adam step on a batch, divided by its size), each
 with its ratio to the full network. All are in channels-last layout. It takes about two minutes on two CPU cores.
 
-Another busy process spoils the figures, and unevenly: where threads wait for one another, networks of many small layers
+Another busy process distorts the times unevenly: threads wait for one another, and networks of many small layers
 suffer most. With OMP_NUM_THREADS=1 there is no such wait, and the ratios hold.
 """
 

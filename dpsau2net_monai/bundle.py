@@ -1,4 +1,4 @@
-"""What the bundle's configs call beside the classes that they name."""
+"""The functions that the bundle's configs call. The classes that they name are in the other modules."""
 
 from __future__ import annotations
 
@@ -12,39 +12,44 @@ from typing import Any, TypeVar
 from .errors import InputError, one_line_errors, root_input_error
 
 try:
-    from .data import datalist as read_datalist
-    from .data import find_images
+    from ignite.handlers import ProgressBar
+    from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardHandler
+    from monai.utils import look_up_option, str2bool
+
+    from .data import find_images, make_datalist, without_masks
     from .networks import load_weights
-    from .optional import require
-    from .run_record import record_run
-    from .tracking import track_run
-    from .transforms import without_masks
-except ModuleNotFoundError as error:  # of what a packaged bundle needs, before its configs could call one_line_errors
+    from .runs import newest_run, record_run, run_folder, track_run
+except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
     raise root_input_error(error) from error
 
 __all__ = [
+    "Datalist",
     "choose",
-    "datalist",
     "exported",
     "find_images",
     "is_on",
     "is_terminal",
     "load_weights",
+    "newest_run",
     "one_line_errors",
     "record_run",
-    "require",
+    "run_folder",
     "track_run",
     "without_masks",
+    "without_reporters",
 ]
 
 T = TypeVar("T")
 
 
-class datalist(Mapping[str, list[dict[str, str]]]):
+class Datalist(Mapping[str, list[dict[str, str]]]):
     """
-    :func:`dpsau2net_monai.data.datalist`, of the same arguments, that looks at the files when a part is asked for.
-    MONAI Label gives the images and has no dataset for it, but may evaluate it with the rest of the config.
+    The lists of :func:`dpsau2net_monai.data.make_datalist`, made when the first of them is asked for. MONAI Label gives
+    the images itself and has no dataset, but may evaluate this item of the config with all others.
+
+    Args:
+        args: those of ``make_datalist``.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -52,7 +57,7 @@ class datalist(Mapping[str, list[dict[str, str]]]):
 
     @cached_property
     def _parts(self) -> dict[str, list[dict[str, str]]]:
-        return read_datalist(*self._args)
+        return make_datalist(*self._args)
 
     def __getitem__(self, part: str) -> list[dict[str, str]]:
         return self._parts[part]
@@ -65,34 +70,59 @@ class datalist(Mapping[str, list[dict[str, str]]]):
 
 
 def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
-    """Return the one of ``choices`` that the config's ``key`` names; an unknown one is an :class:`InputError`."""
-    if value not in choices:
-        raise InputError(f"{key} is one of {', '.join(choices)}, not '{value}'")
-    return choices[value]
+    """
+    Return the one of ``choices`` that the config's ``key`` names.
+
+    Raises:
+        InputError: ``value`` is not among the choices.
+    """
+    try:
+        return look_up_option(value, choices)
+    except ValueError as error:
+        raise InputError(f"{key} is '{value}'; it must be one of {', '.join(choices)}") from error
 
 
 def is_on(key: str, value: bool | str) -> bool:
     """
-    Return a config's switch as a boolean: ``--resume true`` on the command line arrives as text, of which "false", too,
-    would be true. Anything but true and false is an :class:`InputError`.
+    Return the switch ``key`` of a config as a boolean. ``--resume false`` on the command line arrives as text, and
+    Python takes any text for true.
+
+    Raises:
+        InputError: ``value`` is neither true nor false.
     """
-    text = str(value).lower()
-    if text not in ("true", "false"):
-        raise InputError(f"{key} is true or false, not '{value}'")
-    return text == "true"
+    try:
+        return str2bool(value)
+    except ValueError as error:
+        raise InputError(f"{key} is '{value}'; it must be true or false") from error
 
 
 def is_terminal() -> bool:
-    """Whether a person watches, so that progress bars make sense."""
+    """Whether a person watches. Only then are progress bars of use."""
     return sys.stderr.isatty()
+
+
+def without_reporters(handlers: Sequence[object]) -> list[object]:
+    """Return the handlers that every process of a distributed run needs. The first process reports for all of them."""
+    reporters = (MLFlowHandler, ProgressBar, StatsHandler, TensorBoardHandler)
+    return [handler for handler in handlers if not isinstance(handler, reporters)]
 
 
 def exported(
     path: str, verb: str, bundle_root: str, ckpt_path: str, input_shape: Sequence[int], **options: object
 ) -> str:
     """
-    Return the path of an exported network; where there is none, an :class:`InputError` gives the command that makes it:
-    ``verb`` of ``python -m monai.bundle``, with ``options``.
+    Return the path of an exported network.
+
+    Args:
+        path: the exported file.
+        verb: of ``python -m monai.bundle``, which exports the network to it.
+        bundle_root: folder of the bundle.
+        ckpt_path: weights to export.
+        input_shape: (batch, channels, spatial...) of one window.
+        options: other options of the verb.
+
+    Raises:
+        InputError: there is no such file. The message is the command that makes it.
     """
     if not os.path.isfile(path):
         options = {

@@ -1,4 +1,4 @@
-"""Errors that are the input's, not the program's, and how they reach a person."""
+"""Errors that the input causes, not the program, and how they reach a person."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import atexit
 import os
 import sys
 import unicodedata
+from types import TracebackType
 
-from monai.utils import OptionalImportError
+PACKAGE = __package__
 
 __all__ = ["InputError", "one_line", "one_line_errors", "root_input_error"]
 
 
 def one_line(text: str) -> str:
-    """``text`` with what breaks a line or cannot be printed, as a file's name may hold it, shown escaped."""
+    """Return ``text`` with all characters escaped that break a line or cannot be printed. File names may hold some."""
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
 class InputError(ValueError):
-    """Something given by the user cannot be used; the message is one line that names it and says what to do."""
+    """The user's input cannot be used. The message is one line that names the input and says what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -26,43 +27,55 @@ class InputError(ValueError):
 
 def root_input_error(error: BaseException | None) -> InputError | None:
     """
-    Return the :class:`InputError` among ``error`` and what it was raised from, or None where there is none. A package
-    that MONAI or the bundle lacks, and a ``_target_`` that there is not, are some, too.
+    Find the :class:`InputError` behind an error.
+
+    Args:
+        error: any error. The errors that it was raised from are searched too.
+
+    Returns:
+        The :class:`InputError`, or None where there is none. A package that is not installed, a ``_target_`` that does
+        not exist, and a function of ``bundle.py`` that the config of another version calls give one as well.
     """
-    chain = []
+    from monai.utils import OptionalImportError  # not at the top: to import MONAI takes seconds
+
+    chain: list[BaseException] = []
     while error is not None:
         chain.append(error)
         error = error.__cause__ or error.__context__
-    kinds = (InputError, OptionalImportError, ModuleNotFoundError)
+    kinds = (InputError, OptionalImportError, ModuleNotFoundError, AttributeError)
     found = next((error for kind in kinds for error in chain if isinstance(error, kind)), None)
     if found is None or isinstance(found, InputError):
         return found
     if isinstance(found, ModuleNotFoundError) and found.name:
         needs = "configs/metadata.json lists what to install for the bundle, under required_packages_version"
         return InputError(f"{found.name.partition('.')[0]} is not installed; {needs}")
-    return InputError(str(found).partition("\n")[0])  # MONAI's has a traceback behind it
+    if isinstance(found, AttributeError):
+        module = getattr(found.obj, "__name__", "")
+        lacks = f"{module}.{found.name} does not exist; the config was written for another version of {PACKAGE}"
+        return InputError(lacks) if module == f"{PACKAGE}.bundle" else None
+    return InputError(str(found).partition("\n")[0])  # MONAI appends a traceback to its message
 
 
 def one_line_errors() -> None:
     """
-    Let the process end with the one line of an :class:`InputError` instead of a traceback, even where MONAI's config
-    parser raised another error from it. Tracebacks of every other error stay.
+    Make the process end with the one line of an :class:`InputError` instead of a traceback, also where MONAI's config
+    parser raised another error from it. All other errors keep their tracebacks.
     """
     previous = sys.excepthook
 
-    def hook(kind, error, traceback):  # type: ignore[no-untyped-def]
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         cause = root_input_error(error)
         if cause is None:
             previous(kind, error, traceback)
-        else:
-            print(f"error: {cause}", file=sys.stderr)
-            if hasattr(sys, "ps1"):  # at Python's own prompt an error ends nothing
-                return
-            # a thread that still reads an image would be cut off within C++, which aborts with a line of its own; so do
-            # what the interpreter does at its end, but for that
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(1)
+            return
+        print(f"error: {cause}", file=sys.stderr)
+        if hasattr(sys, "ps1"):  # at Python's own prompt, an error does not end the process
+            return
+        # The interpreter's own exit would cut off threads that still read images, within C++ code. That aborts and
+        # prints a line of its own. These are the other steps of that exit.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
 
     sys.excepthook = hook

@@ -1,4 +1,4 @@
-"""Writing files and folders so that none is ever half there."""
+"""Writing files and folders whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "whole_folder"]
+__all__ = ["clear_parts", "whole_file", "whole_folder"]
+
+
+def _part_of(path: Path) -> Path:
+    # only the end of the name, as the name may be as long as the file system allows
+    return path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """
-    Give a path beside ``path`` to write to, which takes its place when all went well and is removed otherwise.
+    Give a temporary path in the folder of ``path`` to write to. The file moves to ``path`` when all went well, and is
+    removed otherwise. A process that is killed leaves it; see :func:`clear_parts`.
 
-    Its suffix is that of ``path``, as many writers go by it; folders on the way are made.
+    The temporary path ends like ``path``, as many writers choose the format by the suffix. Missing folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the end of the name alone: the whole may be as long as the file system allows
-    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")
+    part = _part_of(path)
     try:
         yield part
         os.replace(part, path)
@@ -31,12 +36,18 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a new folder beside ``path``, which must not exist, as :func:`whole_file` gives a file."""
+    """Give a new, temporary folder beside ``path``, as :func:`whole_file` gives a file. ``path`` must not exist."""
     path = Path(path)
-    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")
+    part = _part_of(path)
     part.mkdir(parents=True)
     try:
         yield part
         os.rename(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def clear_parts(folder: str | os.PathLike) -> None:
+    """Remove the temporary files of :func:`whole_file` in ``folder``. No other process may be writing to it."""
+    for part in Path(folder).glob(".part-*"):
+        part.unlink()

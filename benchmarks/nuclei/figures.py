@@ -4,11 +4,11 @@ on the same images with the same recipe (bundle/configs/nuclei.yaml) for as many
 
     python benchmarks/nuclei/figures.py DATA --output runs/figures
 
-DATA is the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names. The evaluations, with their
-reports, are left in the output folder, for `python -m dpsau2net_monai compare` too. Some minutes on two CPU cores.
+DATA is the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names. The evaluations with their
+reports stay in the output folder; `python -m dpsau2net_monai compare` takes them. It takes some minutes on two CPU cores.
 
-With --train all are trained first, into the output folder, which takes hours; started again, it goes on where it was
-stopped.
+With --train, all networks are trained first, into the output folder. That takes hours. Started again, it continues where
+it was stopped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NETWORKS = {
     "MONAI UNet": ROOT / "benchmarks" / "nuclei" / "unet",
     "MONAI SegResNet": ROOT / "benchmarks" / "nuclei" / "segresnet",
 }
-FIGURES = ("dice", "iou", "f1", "precision", "sensitivity", "hd95", "object_ap", "object_f1")
+METRICS = ("dice", "iou", "iou_smoothed", "precision", "sensitivity", "hd95", "instance_ap", "instance_f1")
 
 
 def configs(folder: Path, *last: Path) -> list[str]:
@@ -59,8 +59,8 @@ def row(name: str, folder: Path, evaluation: Path) -> str:
     parameters = sum(parameter.numel() for parameter in parser.get_parsed_content("network_def").parameters())
     digits = {"hd95": 1}
     cells = []
-    for figure in FIGURES:
-        summary, d = summarise([float(image[figure]) for image in images]), digits.get(figure, 3)
+    for metric in METRICS:
+        summary, d = summarise([float(image[metric]) for image in images]), digits.get(metric, 3)
         cells.append(f"{summary.mean:.{d}f} ± {summary.std:.{d}f} ({summary.median:.{d}f})")
     return f"| {name} | {parameters / 1e6:.2f} M | " + " | ".join(cells) + " |"
 
@@ -79,7 +79,7 @@ def main() -> None:
             weights = args.output / "models" / name
             log = args.output / "logs" / name
             bundle("training", configs(folder), dataset_dir=args.data, ckpt_dir=weights, output_dir=log, resume=True)
-        for suffix, tta in (("", False), (", flips and turns averaged", True)):
+        for suffix, tta in (("", False), (", test-time augmentation", True)):
             if tta and name != "DPSAU2NetLite":
                 continue
             evaluation = args.output / (name + (" tta" if tta else ""))
@@ -91,8 +91,8 @@ def main() -> None:
 
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}")
     print("mean ± standard deviation (median) over the test images\n")
-    print("| network | parameters | " + " | ".join(FIGURES) + " |")
-    print("|---|--:|" + "--:|" * len(FIGURES))
+    print("| network | parameters | " + " | ".join(METRICS) + " |")
+    print("|---|--:|" + "--:|" * len(METRICS))
     print("\n".join(rows))
 
 

@@ -1,4 +1,4 @@
-"""What ends a training run early, and says why."""
+"""Ending a training run before it goes wrong."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ __all__ = ["RunGuard"]
 
 class RunGuard:
     """
-    Ignite handler of a trainer that stops it before it goes wrong, and says in one line what to do: at a loss that is
-    not finite (``ignite.handlers.TerminateOnNan`` stops after the weights took the step, and does not name the images)
-    and out of GPU memory; and, where asked to, after ``max_minutes``, at the end of an epoch, so that no epoch's work
-    is lost (``ignite.handlers.TimeLimit`` stops in the middle of one).
+    Ignite handler of a trainer. It ends the run with one line that says what to do
 
-    Put it before every other handler: the first to hear of an error decides what becomes of it.
+    - if the loss is not finite. ``ignite.handlers.TerminateOnNan`` ends it after the step changed the weights, and does
+      not name the images.
+    - if GPU memory runs out.
+
+    It also ends the run after ``max_minutes``, at the end of an epoch, so that no epoch is lost.
+    ``ignite.handlers.TimeLimit`` ends it in the middle of one.
+
+    Put it before every other handler: the first handler of an error decides what becomes of it.
 
     Args:
-        max_minutes: an epoch that would end later than this is not begun; None: no limit.
+        max_minutes: an epoch that would end later than this is not begun. None: no limit.
     """
 
     def __init__(self, max_minutes: float | None = None) -> None:
@@ -53,20 +57,20 @@ class RunGuard:
         if not torch.isfinite(loss):
             images = ", ".join(engine.state.batch["image_path"])
             raise InputError(
-                f"the loss is {loss.item()} at epoch {engine.state.epoch}; the weights of the epochs before are kept; "
+                f"the loss is {loss.item()} in epoch {engine.state.epoch}; the weights of the epochs before are kept; "
                 f"lower learning_rate, or look at this batch's images: {images}"
             )
 
     def check_time(self, engine: Engine) -> None:
         now = time.monotonic()
         if self.max_minutes is not None and now + (now - self.epoch_started) > self.started + 60 * self.max_minutes:
-            engine.logger.info(f"max_minutes is near: stopping after epoch {engine.state.epoch}")
+            engine.logger.info(f"another epoch would exceed max_minutes: stopping after epoch {engine.state.epoch}")
             engine.terminate()
 
     def explain(self, engine: Engine, error: Exception) -> None:
         if isinstance(error, torch.OutOfMemoryError):
             raise InputError(
                 "out of GPU memory; lower batch_size, then roi_size, or set amp to true; "
-                "--resume true goes on from the last whole epoch"
+                "--resume true continues after the last complete epoch"
             ) from error
         raise error

@@ -1,4 +1,4 @@
-"""Keeping a training run through whatever happens to it."""
+"""Keeping a training run's weights and states, and resuming it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai.utils import set_determinism
 from torch import nn
 
 from ..errors import InputError
-from ..files import whole_file
+from ..files import clear_parts, whole_file
 
 __all__ = ["RunKeeper"]
 
@@ -30,27 +30,30 @@ def _write_table(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
 class RunKeeper:
     """
-    Ignite handler of a trainer that keeps its best weights and, after every epoch, its curves and all that it takes to
-    go on; with ``resume`` it goes on from the last whole epoch. On the CPU a run that was killed and resumed ends with
-    the very weights of one that was not: each epoch's randomness is a function of the seed and the epoch alone.
+    Ignite handler of a trainer. It keeps the best weights and, after every epoch, the curves and the state of the run.
+    With ``resume`` it continues after the last complete epoch. On the CPU, a run that was killed and resumed ends with
+    exactly the weights of one that was not, since the randomness of each epoch depends on the seed and the epoch alone.
 
-    ``monai.handlers.CheckpointSaver`` writes over the file that it replaces, so that a full disk loses both, and starts
-    anew with what was best; ``CheckpointLoader`` restores no randomness.
+    ``monai.handlers.CheckpointSaver`` overwrites the file that it replaces, so that a full disk destroys both, and
+    forgets what was best; ``CheckpointLoader`` restores no randomness. ``ignite.handlers.Checkpoint`` deletes the
+    oldest state before it saves the new one. A run that was killed in between has one state less, and cannot be
+    resumed: its list names the deleted file. ``ignite.handlers.DiskSaver(atomic=True)`` then leaves a file of a random
+    name, which a resumed run cannot tell from others.
 
-    Put it behind the handlers of the learning rate and of validation: what they change belongs to the epoch.
+    Put it behind the handlers of the learning rate and of validation, as what they change belongs to the epoch.
 
     Args:
-        folder: where ``model.pt``, the weights of the best validation or, where no image validates, of the last epoch,
-            ``state-EPOCH.pt`` and ``history.csv``, each epoch's learning rate, training loss and, where it was
-            validated, metrics, are written.
-        network: the network itself, not what ``DistributedDataParallel`` wraps around it.
+        folder: where these are written: ``model.pt``, the weights of the best validation or, where no image validates,
+            of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training loss and
+            the validation metrics of each epoch.
+        network: the network itself, without ``DistributedDataParallel`` around it.
         optimizer: of the trainer.
         lr_scheduler: of the trainer.
-        evaluator: the validation's engine; its key metric, the larger the better, decides what is best.
+        evaluator: the validation's engine. Its key metric decides which weights are best; larger is better.
         seed: of the run.
-        resume: whether to go on from the last state in ``folder``; where there is none, the run begins.
-        n_saved: how many epochs' states are kept.
-        patience: epochs without a better validation after which the run ends; None: it goes on.
+        resume: whether to continue from the last state in ``folder``. Where there is none, the run begins.
+        n_saved: number of epochs whose states are kept.
+        patience: number of epochs without a better validation after which the run ends. None: it continues.
     """
 
     def __init__(
@@ -93,15 +96,17 @@ class RunKeeper:
     def start(self, engine: Engine) -> None:
         if not self.resume:
             return
+        if self.rank == 0:
+            clear_parts(self.folder)
         states = self._states()
         if not states:
-            engine.logger.info(f"{self.folder}: nothing to resume, beginning")
+            engine.logger.info(f"{self.folder}: there is nothing to resume; the run begins")
         for path in reversed(states):
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 break
-            except Exception:  # of whatever kind the unpickler stumbles into
-                engine.logger.warning(f"{path}: is cut short or damaged; taking the one before")
+            except Exception:  # a damaged file can raise any kind
+                engine.logger.warning(f"{path}: is cut short or damaged; the state before it is taken")
         else:
             if states:
                 raise InputError(f"{self.folder}: none of its {len(states)} states can be read; begin without resume")
@@ -111,19 +116,21 @@ class RunKeeper:
                 part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"{path}: is of another network or optimizer; resume with the config that stands beside it"
+                f"{path}: belongs to another network or optimizer; resume with the config.yaml beside it"
             ) from error
         self.best, self.history = state["best"], state["history"]
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
-        engine.logger.info(f"{path}: going on after epoch {state['epoch']}")
+        engine.logger.info(f"{path}: continuing after epoch {state['epoch']}")
 
     def seed_epoch(self, engine: Engine) -> None:
         seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, self.rank]).generate_state(1)[0])
         set_determinism(seed)
         set_rnd(engine.data_loader.dataset, seed)
         self.learning_rate = self.parts["optimizer"].param_groups[0]["lr"]
-        engine.set_data(engine.data_loader)  # a fresh iterator: the order of the images, too, is drawn from here on
+        engine.set_data(
+            engine.data_loader
+        )  # a new iterator, so that the order of the images is drawn with this seed too
 
     def save_best(self, evaluator: Engine) -> None:
         metric = evaluator.state.metrics[evaluator.state.key_metric_name]
@@ -138,7 +145,7 @@ class RunKeeper:
         self.history.append({name: float(value) for name, value in epoch.items()})
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
-        if not len(self.evaluator.data_loader):  # nothing validates: too few labels in MONAI Label
+        if not len(self.evaluator.data_loader):  # no image validates, as with few labels in MONAI Label
             self._save("model.pt", state["model"])
         self._save(f"state-{engine.state.epoch:05d}.pt", state)
         self._save("history.csv", self.history, _write_table)
@@ -161,8 +168,8 @@ class RunKeeper:
         try:
             with whole_file(path) as part:
                 (write or torch.save)(content, part)
-        except (OSError, RuntimeError) as error:  # torch wraps what the disk says
+        except (OSError, RuntimeError) as error:  # torch wraps the disk's error
             raise InputError(
                 f"{path}: cannot be written ({error}); what was saved before is kept, "
-                "and --resume true goes on from there"
+                "and --resume true continues from it"
             ) from error

@@ -1,2 +1,2 @@
-from .loading import LoadMaskd, LoadPictured
-from .saving import SaveMaskd, SaveObjectsd, SaveOverlayd, as_pictures, draw_contours, mask_path, without_masks
+from .loading import LoadInputImaged, LoadMaskd
+from .saving import SaveInstanceTabled, SaveMaskd, SaveOverlayd

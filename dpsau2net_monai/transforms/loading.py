@@ -1,4 +1,4 @@
-"""Loading images and masks of every kind into what the network takes."""
+"""Loading images and masks of every kind as the network takes them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Hashable, Mapping
 
 import torch
 from monai.config import KeysCollection
+from monai.data.image_reader import ImageReader
 from monai.transforms import LoadImage, LoadImaged
 
 from ..data.picture_reader import PictureReader
-from ..data.reading import foreground, reading, require_finite
+from ..data.reading import foreground, reading, require_finite, size_text
 from ..errors import InputError
 
-__all__ = ["LoadMaskd", "LoadPictured"]
+__all__ = ["LoadInputImaged", "LoadMaskd"]
 
-# of red, green and blue in the perceived brightness (ITU-R BT.601), as Pillow and scikit-image weigh them
+# the shares of red, green and blue in the luminance (ITU-R BT.601), as in Pillow and scikit-image
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
 class _Loadd(LoadImaged):
     """
-    ``monai.transforms.LoadImaged`` that reads pictures through :class:`PictureReader`, tells of an unreadable file in
-    one line, and drops a volume's single-slice axis where the network is 2D. The path stays under ``KEY_path``, so that
-    an image can be named later on, also where its metadata is dropped for speed.
+    ``monai.transforms.LoadImaged`` that reads pictures with :class:`PictureReader`, reports an unreadable file in one
+    line, and drops the single-slice axis of a volume where the network is 2D. The path stays under ``KEY_path``, so
+    that an image can be named later, also where its metadata is dropped for speed.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int) -> None:
@@ -32,32 +33,32 @@ class _Loadd(LoadImaged):
         self.spatial_dims = spatial_dims
 
     def convert(self, image: torch.Tensor, path: str) -> torch.Tensor:
-        """Turn what was loaded, channel first, into what is wanted."""
+        """Turn a loaded image (channels, spatial...) into what the dictionary shall hold."""
         raise NotImplementedError
 
-    def __call__(self, data: Mapping[Hashable, str], reader=None) -> dict:  # type: ignore[no-untyped-def]
+    def __call__(self, data: Mapping[Hashable, str], reader: ImageReader | None = None) -> dict:
         result = dict(data)
         for key in self.key_iterator(result):
             path = result[key]
             with reading(path):
                 loaded = self._loader(path, reader)
-            image = loaded[0] if isinstance(loaded, tuple) else loaded  # MONAI Label asks for the metadata besides
+            image = loaded[0] if isinstance(loaded, tuple) else loaded  # MONAI Label asks for the metadata as well
             require_finite(image.numpy(), path)
             while image.ndim > self.spatial_dims + 1 and image.shape[-1] == 1:
                 image = image.squeeze(-1)
             if image.ndim != self.spatial_dims + 1 or 0 in image.shape:
-                size = " x ".join(map(str, image.shape[1:]))
+                size = size_text(image.shape[1:])
                 raise InputError(f"{path}: is an image of {size}, but the network takes {self.spatial_dims}D images")
             result[key] = self.convert(image, path)
             result[f"{key}_path"] = str(path)
         return result
 
 
-class LoadPictured(_Loadd):
+class LoadInputImaged(_Loadd):
     """
     Load images, channel first, with the number of channels that the network takes: a grey image is repeated, an alpha
-    channel dropped, and colours become their luminance for a network of one channel. MONAI has no transform that takes
-    grey and colour images alike.
+        channel is dropped, and colours become their luminance for a network of one channel. No transform of MONAI takes
+        grey and colour images alike.
 
     Args:
         keys: keys of the paths to load.
@@ -65,7 +66,7 @@ class LoadPictured(_Loadd):
         spatial_dims: 2 or 3.
 
     Raises:
-        InputError: a file cannot be read, holds NaN, or has other dimensions or channels than the network.
+        InputError: a file cannot be read, holds NaN, or does not fit the network's dimensions or channels.
     """
 
     def __init__(self, keys: KeysCollection, channels: int, spatial_dims: int = 2) -> None:
@@ -88,17 +89,18 @@ class LoadPictured(_Loadd):
 
 class LoadMaskd(_Loadd):
     """
-    Load masks as one channel of 0 and 1, from 0/1, 0/255, bool, a number an object, one channel or three equal ones.
+    Load masks as one channel of 0 and 1. A mask may be of 0 and 1, 0 and 255, booleans, or numbered instances, in one
+    channel or in three equal ones.
 
-    Every value over 0 is foreground; but in a mask that uses its type's whole range, 0 to 255 or 65535, half of it is
-    the threshold (see :func:`dpsau2net_monai.data.reading.foreground`).
+    Every value over 0 is foreground. In a mask that uses the whole range of its type, 0 to 255 or 65535, values over
+    half of it are (see :func:`dpsau2net_monai.data.reading.foreground`).
 
     Args:
         keys: keys of the paths to load.
         spatial_dims: 2 or 3.
 
     Raises:
-        InputError: a file cannot be read, holds NaN, or has other dimensions than the network.
+        InputError: a file cannot be read, holds NaN, or does not fit the network's dimensions.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int = 2) -> None:

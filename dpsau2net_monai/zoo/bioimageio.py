@@ -1,10 +1,9 @@
-"""Making a package of the BioImage Model Zoo, which QuPath, Fiji, ilastik and napari open."""
+"""Writing a package of the BioImage Model Zoo, which QuPath, Fiji, ilastik and napari open."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 import yaml
 from monai.bundle import ConfigParser
+from monai.config import PathLike
+from monai.utils import optional_import
 from PIL import Image
 from torch import nn
 from torch.export import Dim
@@ -23,26 +24,25 @@ from ..data import synthesize
 from ..errors import InputError
 from ..files import whole_file
 from ..networks import load_weights
-from ..optional import require
-from ..transforms import draw_contours
+from ..visualize import draw_contours
 from .package import check_order
 
 __all__ = ["write_bioimageio"]
 
-# A program that cuts an image into tiles computes HALO pixels more on each side, and drops them: half of what the
-# bundle's own windows overlap by.
+# A program that cuts an image into tiles adds HALO pixels on each side and drops them afterwards. It is half of the
+# overlap of the bundle's own windows.
 SMALLEST, STEP, HALO = 96, 32, 32
 TEST_SIZE = SMALLEST + 3 * STEP
 VALIDATION = """
 ## Validation
 
-The bundle's `evaluating` scores what the network finds against masks of your own, image by image; see "Commands" and
-"What the figures mean" above.
+The bundle's `evaluating` compares the predicted masks with your own, image by image. See "Commands" and "What the
+metrics mean" above.
 """
 
 
 class _RowsFirst(nn.Module):
-    """MONAI's images are (x, y), those of other programs (y, x)."""
+    """The network for images (y, x), as other programs have them. MONAI's are (x, y)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _RowsFirst(nn.Module):
 
 
 def _write_weights(network: nn.Module, folder: Path) -> dict[str, Any]:
-    """Write TorchScript, and ONNX where its packages are installed, and return their part of the description."""
+    """Write TorchScript and, where its packages are installed, ONNX. Return their part of the description."""
     torch.jit.save(torch.jit.script(network), folder / "weights.pt")
     weights: dict[str, Any] = {
         "torchscript": {"source": "weights.pt", "pytorch_version": torch.__version__.partition("+")[0]}
@@ -71,7 +71,7 @@ def _write_weights(network: nn.Module, folder: Path) -> dict[str, Any]:
 
 
 def _write_example(network: nn.Module, folder: Path) -> None:
-    """Write the input and the output that every program can be tried with, and a picture of them."""
+    """Write an input and its output, with which every program can be tested, and a picture of them."""
     with tempfile.TemporaryDirectory() as data:
         synthesize(data, 1)
         with Image.open(next(Path(data, "images").iterdir())) as picture:
@@ -90,7 +90,7 @@ def _axes(channels: list[str], **sizes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _citations(references: list[str]) -> list[dict[str, str]]:
-    """Those of the references that can be looked up, which the format demands."""
+    """Return the references that have a link, as the format demands one."""
     citations = []
     for text in references:
         for link in re.findall(r"https?://\S+", text):
@@ -100,7 +100,7 @@ def _citations(references: list[str]) -> list[dict[str, str]]:
 
 
 def _description(metadata: dict[str, Any], format_version: str) -> dict[str, Any]:
-    """What ``bioimageio.yaml`` says, but for the weights, of a bundle with this ``metadata.json``."""
+    """Return the content of ``bioimageio.yaml`` without the weights, for a bundle with this ``metadata.json``."""
     (data_in,), (data_out,) = (metadata["network_data_format"][key].values() for key in ("inputs", "outputs"))
     channels = list(data_in["channel_def"].values())
     axes = ("y", "x")
@@ -143,11 +143,11 @@ def _description(metadata: dict[str, Any], format_version: str) -> dict[str, Any
     }
 
 
-def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
+def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str) -> Path:
     """
-    Write a bundle's network as a model package of the BioImage Model Zoo: TorchScript, and ONNX where its packages are
-    installed, that take images (batch, channel, y, x) as they are and give the probability of foreground; with a test
-    input and output, a picture, the bundle's docs and licences. Nothing of this package is needed to run it.
+    Write a bundle's network as a model package of the BioImage Model Zoo. It holds TorchScript and, where its packages
+    are installed, ONNX; both take images (batch, channel, y, x) of any range and give the probability of foreground. It
+    also holds a test input and output, a picture, the bundle's docs and its licences. It runs without this package.
 
     Args:
         bundle_root: folder of the bundle, of 2D images.
@@ -158,25 +158,26 @@ def write_bioimageio(bundle_root: str | os.PathLike, output: str | os.PathLike, 
         The package, ``output/name.zip``.
 
     Raises:
-        InputError: the name is not fit for one, there is a file of it already, the bundle is of volumes or lacks
-            something, or bioimageio.core is not installed.
+        InputError: the name cannot be used, the file exists, or the bundle is for volumes or incomplete.
+        OptionalImportError: bioimageio.core is not installed.
     """
     root, target = Path(bundle_root), Path(output) / f"{name}.zip"
     check_order(root, target, name)
-    # its version 0.5.12 fails with a later pydantic
-    spec = require("bioimageio.spec", "0.5", "bioimageio.core 'pydantic<2.14'")
+    # version 0.5.12 of bioimageio.spec fails with a later pydantic
+    spec, _ = optional_import("bioimageio.spec", descriptor="{} failed; pip install bioimageio.core 'pydantic<2.14'")
+    format_version = spec.model.v0_5.ModelDescr.implemented_format_version
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
     if parser.get_parsed_content("spatial_dims") != 2:
-        raise InputError(f"{root}: segments volumes; packages of the BioImage Model Zoo are made of 2D networks")
+        raise InputError(f"{root}: segments volumes; a package of the BioImage Model Zoo needs a 2D network")
     network = parser.get_parsed_content("network_def")
     load_weights(network, parser.get_parsed_content("ckpt_path"))
     network = _RowsFirst(network).eval()
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        description = _description(metadata, spec.model.v0_5.ModelDescr.implemented_format_version)
+        description = _description(metadata, format_version)
         description["weights"] = _write_weights(network, folder)
         _write_example(network, folder)
         docs = (root / "docs" / "README.md").read_text(encoding="utf-8")

@@ -1,11 +1,12 @@
-"""Making a bundle that runs where this package is not installed."""
+"""Packing a bundle so that it runs where this package is not installed."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
+
+from monai.config import PathLike
 
 from ..errors import InputError
 from ..files import whole_folder
@@ -14,30 +15,30 @@ from ..networks import read_weights
 __all__ = ["package_bundle"]
 
 PACKAGE = Path(__file__).parents[1]
-NOT_IN_CONFIGS = ("cli.py", "__main__.py", "zoo")  # the command line's, of PACKAGE
-OF_BUNDLE = ("LICENSE", "configs", "docs", "models/model.pt")  # and nothing that a run leaves
+LEFT_OUT = ("cli.py", "__main__.py", "importers", "zoo")  # no config calls these parts of PACKAGE
+OF_BUNDLE = ("LICENSE", "configs", "docs", "models/model.pt")  # nothing that a run leaves
 
 
 def check_order(root: Path, target: Path, name: str) -> None:
     """
     Raises:
-        InputError: ``root`` is no bundle to pack, ``target`` is there already, or the model zoo and MONAI's download
-            would not take a bundle of this name.
+        InputError: ``root`` is not a bundle, ``target`` exists, or the model zoo and MONAI's download would not take a
+            bundle of this name.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise InputError(f"'{name}': a bundle's name is of letters, digits and underscores, and begins with a letter")
+        raise InputError(f"'{name}': a name consists of letters, digits and underscores, and begins with a letter")
     if "_v" in name:
-        raise InputError(f"'{name}': MONAI takes what stands behind '_v' for the bundle's version; choose another name")
+        raise InputError(f"'{name}': MONAI takes the text after '_v' for the bundle's version; choose another name")
     if target.exists():
-        raise InputError(f"{target}: is there already; name another or remove it")
+        raise InputError(f"{target}: exists; choose another name or remove it")
     if not (root / "configs" / "metadata.json").is_file():
         raise InputError(f"{root}: has no configs/metadata.json; --bundle_root names the folder bundle/ of the sources")
 
 
-def package_bundle(bundle_root: str | os.PathLike, output: str | os.PathLike, name: str) -> Path:
+def package_bundle(bundle_root: PathLike, output: PathLike, name: str) -> Path:
     """
-    Copy a bundle, its configs, docs and weights, together with the part of this package that its configs call. MONAI
-    Label, MONAI Deploy and the model zoo put a bundle's folder on Python's path, and so find it there.
+    Copy a bundle's configs, docs and weights, together with the part of this package that the configs call. MONAI
+    Label, MONAI Deploy and the model zoo put a bundle's folder on Python's path, and so find that part.
 
     Args:
         bundle_root: folder of the bundle.
@@ -45,10 +46,10 @@ def package_bundle(bundle_root: str | os.PathLike, output: str | os.PathLike, na
         name: of the packaged bundle, and of its folder.
 
     Returns:
-        The packaged bundle, ``output/name``: whole, or not there at all.
+        The packaged bundle, ``output/name``. It is written whole or not at all.
 
     Raises:
-        InputError: the name is not fit for one, there is a folder of it already, or the bundle lacks something.
+        InputError: the name cannot be used, the folder exists, or the bundle is incomplete.
     """
     root, target = Path(bundle_root), Path(output) / name
     check_order(root, target, name)
@@ -56,7 +57,7 @@ def package_bundle(bundle_root: str | os.PathLike, output: str | os.PathLike, na
     with whole_folder(target) as part:
         for path in OF_BUNDLE:
             _copy(root / path, part / path)
-        _copy(PACKAGE, part / PACKAGE.name, leave_out=NOT_IN_CONFIGS)
+        _copy(PACKAGE, part / PACKAGE.name, leave_out=LEFT_OUT)
     return target
 
 

@@ -4,14 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-import torch
-from monai.transforms import AsDiscrete
 from PIL import Image
 from running import QUICK, bundle_run, succeeded
 
-from dpsau2net_monai.handlers.evaluation_report import THRESHOLDS, dice_by_threshold
-
-METRICS = ("mean_dice", "iou", "hd95", "accuracy", "precision", "sensitivity", "f1")
+METRICS = ("mean_dice", "iou", "hd95", "accuracy", "precision", "sensitivity", "iou_smoothed")
 
 
 def rows(path):
@@ -27,12 +23,12 @@ def evaluated(trained, dataset, tmp_path_factory):
     return folder
 
 
-def test_figures_of_each_test_image_and_their_summary(evaluated, dataset):
+def test_metrics_of_each_test_image_and_their_summary(evaluated):
     for metric in METRICS:
-        figures = [float(row["mean"]) for row in rows(evaluated / f"val_{metric}_raw.csv")]
-        assert len(figures) == 4 and np.isfinite(figures).all()
+        values = [float(row["mean"]) for row in rows(evaluated / f"val_{metric}_raw.csv")]
+        assert len(values) == 4 and np.isfinite(values).all()
         (summary,) = [row for row in rows(evaluated / f"val_{metric}_summary.csv") if row["class"] == "mean"]
-        expected = [np.mean(figures), np.std(figures), np.median(figures)]
+        expected = [np.mean(values), np.std(values), np.median(values)]
         assert [float(summary[key]) for key in ("mean", "std", "median")] == pytest.approx(expected, abs=1e-4)
 
 
@@ -44,19 +40,19 @@ def test_each_test_image_has_a_picture(evaluated):
     assert (230, 159, 0) in colours  # the true contour
 
 
-def test_one_table_of_all_figures_and_one_page(evaluated):
+def test_one_table_of_all_metrics_and_one_page(evaluated):
     images = rows(evaluated / "images.csv")
     for metric in METRICS:
-        figures = [float(row["mean"]) for row in rows(evaluated / f"val_{metric}_raw.csv")]
-        assert [float(row[metric.removeprefix("mean_")]) for row in images] == pytest.approx(figures, abs=1e-4)
+        values = [float(row["mean"]) for row in rows(evaluated / f"val_{metric}_raw.csv")]
+        assert [float(row[metric.removeprefix("mean_")]) for row in images] == pytest.approx(values, abs=1e-4)
     for row in images:
-        objects = rows(evaluated / "objects" / f"{row['image']}.csv")
-        assert len(objects) == int(row["predicted_objects"]) and 0 <= float(row["object_ap"]) <= 1
+        instances = rows(evaluated / "objects" / f"{row['image']}.csv")
+        assert len(instances) == int(row["predicted_instances"]) and 0 <= float(row["instance_ap"]) <= 1
     page = (evaluated / "report.html").read_text()
     assert all(row["image"] in page for row in images) and "model.pt" in page and "0.4" in page
 
 
-def test_the_true_objects_are_the_numbered_ones_where_there_are(trained, dataset, tmp_path):
+def test_the_true_instances_are_the_numbered_ones_where_there_are(trained, dataset, tmp_path):
     instances = tmp_path / "instances"
     instances.mkdir()
     for path in (dataset / "images").iterdir():
@@ -67,24 +63,11 @@ def test_the_true_objects_are_the_numbered_ones_where_there_are(trained, dataset
     keys |= {"instances_dir": instances, "tta": "true", "save_overlay": "false"}
     succeeded(bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys))
     images = rows(tmp_path / "images.csv")
-    assert [row["true_objects"] for row in images] == ["7"] * 4
+    assert [row["true_instances"] for row in images] == ["7"] * 4
 
     Image.fromarray(numbered[:3, :3]).save(instances / f"{images[0]['image']}.png")
     result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys)
     assert result.returncode != 0 and result.stderr.count("\n") == 1 and f"{images[0]['image']}.png: " in result.stderr
-
-
-@pytest.mark.parametrize("threshold", [0.05, 0.4, 0.5])
-def test_the_curve_of_dice_against_the_threshold(threshold):
-    rng = np.random.default_rng(0)
-    true = torch.from_numpy(rng.random((40, 30)) < 0.3)
-    probability = torch.from_numpy((0.6 * true.numpy() + 0.4 * rng.random(true.shape)).round(2)).float()
-    curve = dict(zip(THRESHOLDS, dice_by_threshold(probability, true)))
-    predicted = AsDiscrete(threshold=threshold)(probability) > 0
-    assert curve[threshold] == pytest.approx(
-        2 * (predicted & true).sum().item() / (predicted.sum() + true.sum()).item()
-    )
-    assert dice_by_threshold(probability * 0, true & False) == [1] * 19
 
 
 def test_a_file_that_is_no_weights_file_ends_in_one_line(dataset, tmp_path):

@@ -1,4 +1,4 @@
-"""The README's example, as it stands there but for its paths."""
+"""The example of docs/start.md, as it stands there but for its paths."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dpsau2net_monai.data import synthesize
 from dpsau2net_monai.networks import DPSAU2NetLite, load_weights
 
 
-def test_readme_example(tmp_path, monkeypatch):
+def test_example(tmp_path, monkeypatch):
     synthesize(tmp_path / "DATA", 2, size=(64, 64))
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "start.md").read_text(encoding="utf-8"), re.DOTALL)
     for path in ("DATA/images", "masks"):
         assert f'"{path}"' in example
         example = example.replace(f'"{path}"', repr(str(tmp_path / path)))

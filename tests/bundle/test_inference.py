@@ -62,12 +62,12 @@ def segment(dataset_dir, weights, output_dir):
 @pytest.mark.parametrize("tta", ["false", "true"])
 def test_masks_lie_over_their_images(tta, images, weights, tmp_path):
     options = keys(images, weights, tmp_path / "masks") | {"save_overlay": "true", "save_objects": "true", "tta": tta}
-    succeeded(bundle_run("segmenting", "inference.yaml", **options))
+    assert f"weights: {weights}" in succeeded(bundle_run("segmenting", "inference.yaml", **options)).stdout
     with open(tmp_path / "masks" / "objects" / "deep.csv", newline="") as file:
-        objects = list(csv.DictReader(file))
-    assert sum(float(row["area"]) for row in objects) == PATTERN.sum()
-    assert {float(row["mean_intensity"]) for row in objects} == {1000}  # as in the file
-    assert any((float(row["centroid_row"]), float(row["centroid_column"])) == (31.5, 77) for row in objects)
+        instances = list(csv.DictReader(file))
+    assert sum(float(row["area"]) for row in instances) == PATTERN.sum()
+    assert {float(row["mean_intensity"]) for row in instances} == {1000}  # as in the file
+    assert any((float(row["centroid_row"]), float(row["centroid_column"])) == (31.5, 77) for row in instances)
     for name in ("colours.png", "deep.png"):
         mask = np.asarray(Image.open(tmp_path / "masks" / name))
         assert mask.dtype == np.uint8

@@ -9,10 +9,10 @@ import monai.bundle
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from running import CONFIGS, QUICK, bundle_run, succeeded
+from running import CONFIGS, QUICK, ROOT, bundle_run, succeeded
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dpsau2net_monai.data import datalist
+from dpsau2net_monai.data import make_datalist
 from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, load_weights
 
 
@@ -32,9 +32,9 @@ def test_a_run_leaves_weights_and_what_it_takes_to_repeat_it(trained, dataset):
     assert record["seed"] == 42 and record["versions"]["Pytorch"] == torch.__version__
     assert str(dataset) in record["command"]
     split = json.loads((models / "datalist.json").read_text())
-    assert split == datalist(dataset, size=0.75)
+    assert split == make_datalist(dataset, train_share=0.75)
     # the same split again from the file alone, as evaluation would take it
-    assert datalist(models / "datalist.json") == split
+    assert make_datalist(models / "datalist.json") == split
 
 
 def test_losses_metrics_rate_and_pictures_are_logged(trained):
@@ -62,6 +62,24 @@ def test_the_recorded_config_gives_the_same_weights_and_sets_the_former_run_asid
     assert {path.name for path in aside.iterdir()} == {path.name for path in (trained / "models").iterdir()}
 
 
+def test_a_run_has_a_folder_of_its_own_and_evaluation_finds_it(dataset, tmp_path, capfd):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(ROOT / "bundle", bundle, ignore=shutil.ignore_patterns("runs", "eval"))
+    shipped = (bundle / "models" / "model.pt").read_bytes()
+    keys = {**QUICK, "bundle_root": str(bundle), "dataset_dir": str(dataset), "max_epochs": 1}
+    for epochs, resume in ((1, "false"), (2, "true")):
+        monai.bundle.run(
+            "training", config_file=str(CONFIGS / "train.yaml"), **{**keys, "max_epochs": epochs}, resume=resume
+        )
+    (run,) = (bundle / "runs").iterdir()
+    assert {"model.pt", "state-00002.pt", "run.json", "log"} <= {path.name for path in run.iterdir()}
+    assert (bundle / "models" / "model.pt").read_bytes() == shipped
+
+    monai.bundle.run("evaluating", config_file=[str(CONFIGS / "train.yaml"), str(CONFIGS / "evaluate.yaml")], **keys)
+    assert (run / "eval" / "report.html").is_file()
+    assert f"weights: {run / 'model.pt'}" in capfd.readouterr().out
+
+
 def test_weights_to_begin_with(trained, dataset, tmp_path):
     shutil.copytree(trained / "models", tmp_path / "models")
     keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models"), "max_epochs": 1}
@@ -79,7 +97,7 @@ def test_images_and_weights_that_a_server_gives(trained, dataset, tmp_path):
     models = tmp_path / "models"
     former = trained / "models" / "model.pt"
     shutil.copytree(former.parent, models)
-    pairs = datalist(dataset)["training"][:2]
+    pairs = make_datalist(dataset)["training"][:2]
     weights = {"load_path": str(models / "model.pt"), "load_dict": {"model": "$@network"}}
     keys = {
         **QUICK, "ckpt_dir": str(models), "output_dir": str(tmp_path / "log"),
@@ -162,16 +180,15 @@ def test_the_recipe_of_the_shipped_weights(dataset, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_one_network(dataset, tmp_path):
     """What multi_gpu_train.yaml does on GPUs, on the CPU."""
-    succeeded(
-        bundle_run(
-            "training", "train.yaml", "multi_gpu_train.yaml",
-            program=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            dataset_dir=dataset, ckpt_dir=tmp_path / "models", output_dir=tmp_path / "log",
-            **{**QUICK, "max_epochs": 1},
-        )
+    result = bundle_run(
+        "training", "train.yaml", "multi_gpu_train.yaml",
+        program=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+        dataset_dir=dataset, **{**QUICK, "bundle_root": tmp_path, "max_epochs": 1},
     )  # fmt: skip
-    load_weights(DPSAU2NetLite(2, 3, 1), tmp_path / "models" / "model.pt")
-    assert (tmp_path / "models" / "run.json").is_file()
+    assert succeeded(result).stdout.count("Epoch[1] Metrics -- train_loss") == 1  # one process reports
+    (run,) = (tmp_path / "runs").iterdir()  # both processes chose one folder
+    load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")
+    assert (run / "run.json").is_file()
 
 
 def _no_dataset(folder):
@@ -223,7 +240,7 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (_other_size, "nuclei_003.png: the mask is 9 x 9, its image"),
         (_empty, "has no images"),
         (_unreadable, "nuclei_005.png: cannot be read as a picture"),
-        (lambda folder: {"loss": "focal"}, "loss is one of dice, ce, dicece, not 'focal'"),
+        (lambda folder: {"loss": "focal"}, "loss is 'focal'; it must be one of dice, ce, dicece"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (
             lambda folder: {"network_def#_target_": "dpsau2net_monai.networks.UNet"},

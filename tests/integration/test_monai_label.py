@@ -205,7 +205,7 @@ def test_what_the_annotator_sets(server):
     server.infer(LARGE, overlap=0.6)
     assert "'overlap': 0.6" in said_last("Inferer::")
     plain, averaged = server.infer(LARGE), server.infer(LARGE, tta=True)
-    assert "FlipsAndTurns" in said_last("Inferer::")
+    assert "TTAInferer" in said_last("Inferer::")
     print(f"Dice {server.dice(LARGE, plain):.4f}, with TTA {server.dice(LARGE, averaged):.4f}")
     assert 0 < (plain != averaged).mean() < 0.1
 

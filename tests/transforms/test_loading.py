@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.transforms import LoadMaskd, LoadPictured
+from dpsau2net_monai.transforms import LoadInputImaged, LoadMaskd
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 40), np.uint8)  # 30 rows, 40 columns
@@ -35,7 +35,7 @@ def save(path, array):
     ],
 )
 def test_images_arrive_with_the_networks_channels(name, array, picture, channels, tmp_path):
-    image = LoadPictured("image", channels)({"image": save(tmp_path / name, array)})["image"]
+    image = LoadInputImaged("image", channels)({"image": save(tmp_path / name, array)})["image"]
     assert image.shape == (channels, 40, 30)  # MONAI's (x, y)
     if picture.ndim == 2:
         picture = picture[..., None]
@@ -76,9 +76,9 @@ def test_all_forms_of_a_mask_mean_the_same(name, array, tmp_path):
 )
 def test_an_image_for_another_network_is_refused_by_name(name, array, says, tmp_path):
     with pytest.raises(InputError, match=f"{name}: .*{says}"):
-        LoadPictured("image", 3)({"image": save(tmp_path / name, array)})
+        LoadInputImaged("image", 3)({"image": save(tmp_path / name, array)})
 
 
 def test_volumes_for_a_3d_network(tmp_path):
     path = save(tmp_path / "volume.nii.gz", RNG.integers(0, 99, (8, 9, 10), np.uint8))
-    assert LoadPictured("image", 1, spatial_dims=3)({"image": path})["image"].shape == (1, 8, 9, 10)
+    assert LoadInputImaged("image", 1, spatial_dims=3)({"image": path})["image"].shape == (1, 8, 9, 10)

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,24 +28,12 @@ def packaged(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_without_package(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
+def run_without_package(make_environment, tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
     """
     Runs Python with MONAI and all else that is installed here, but without this package: ``run(folder, *arguments)``
     with the working directory, which ``-m`` and ``-c`` put on Python's path, as the zoo's CI and MONAI Label do.
     """
-    folder = tmp_path_factory.mktemp("without_package")
-    venv.create(folder, with_pip=False, symlinks=True)
-    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    # what a .pth file names is searched for packages, but not for other .pth files, which an editable installation is
-    (site_packages / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-
-    def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        return subprocess.run(
-            [python, *arguments], cwd=folder, env={**environment, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2"},
-            capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    run = make_environment()
+    folder = tmp_path_factory.mktemp("empty")
     assert "No module named 'dpsau2net_monai'" in run(folder, "-c", "import monai, dpsau2net_monai").stderr
     return run

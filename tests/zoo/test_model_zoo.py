@@ -59,7 +59,7 @@ def test_version_and_what_it_is_for(packaged):
     for key in ("required_packages_version", "supported_apps", "intended_use", "references", "eval_metrics", "authors",
                 "copyright", "data_source", "task", "name"):  # fmt: skip
         assert key in metadata, key
-    # the measured figures, as they stand in the docs
+    # the measured values, as in the docs
     row = next(line for line in (packaged / "docs/README.md").read_text().splitlines() if "| DPSAU2NetLite |" in line)
     dice, iou = (float(cell.split()[0]) for cell in row.split("|")[3:5])
     assert metadata["eval_metrics"] == {"mean_dice": dice, "mean_iou": iou}

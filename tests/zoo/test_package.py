@@ -26,7 +26,7 @@ def test_what_is_in_it(packaged):
     for folder in ("configs", "docs"):
         assert {path.name for path in (packaged / folder).iterdir()} == set(os.listdir(ROOT / "bundle" / folder))
     package = {path.name for path in (packaged / "dpsau2net_monai").iterdir()}
-    assert {"bundle.py", "networks", "transforms"} <= package and not {"cli.py", "__main__.py", "zoo"} & package
+    assert {"bundle.py", "networks", "transforms"} <= package and not {"cli.py", "__main__.py", "importers", "zoo"} & package
     assert not list(packaged.rglob("__pycache__")) and not list(packaged.parent.glob(".part-*"))
 
 
@@ -50,8 +50,8 @@ def test_it_trains_evaluates_and_segments_elsewhere(packaged, run_without_packag
     (shipped,) = (bundle / "models").glob("before-*/model.pt")
     assert (bundle / "models" / "model.pt").read_bytes() != shipped.read_bytes()
     run("evaluating", "['configs/train.yaml','configs/evaluate.yaml']", **keys)
-    assert (bundle / "eval" / "report.html").is_file()
-    with open(bundle / "eval" / "images.csv", newline="") as file:
+    assert (bundle / "models" / "eval" / "report.html").is_file()
+    with open(bundle / "models" / "eval" / "images.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
 
 
@@ -84,10 +84,10 @@ def test_what_it_imports_is_in_its_metadata(packaged):
 @pytest.mark.parametrize(
     "name, options, says",
     [
-        ("dpsau2net_nuclei_segmentation", (), "is there already"),
-        ("nuclei-segmentation", (), "is of letters, digits and underscores"),
-        ("../nuclei", (), "is of letters, digits and underscores"),
-        ("nuclei_v2", (), "takes what stands behind '_v' for the bundle's version"),
+        ("dpsau2net_nuclei_segmentation", (), "exists; choose another name"),
+        ("nuclei-segmentation", (), "consists of letters, digits and underscores"),
+        ("../nuclei", (), "consists of letters, digits and underscores"),
+        ("nuclei_v2", (), "takes the text after '_v' for the bundle's version"),
         ("other", ("--bundle_root", "nowhere"), "nowhere: has no configs/metadata.json; --bundle_root names"),
         ("other", ("--bundle_root", "empty"), "no such weights file"),
     ],

@@ -11,7 +11,7 @@ from PIL import Image
 
 import dpsau2net_monai.transforms.saving as saving
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.transforms import LoadPictured, SaveObjectsd
+from dpsau2net_monai.transforms import LoadInputImaged, SaveInstanceTabled
 
 # 30 rows, 40 columns: an object of 24 pixels and one of a single pixel
 MASK = np.zeros((30, 40), np.uint8)
@@ -32,10 +32,10 @@ def save(path, array):
 
 def objects_of(path, mask, folder, spatial_dims=2):
     """The table's head and its rows, after what the bundle does to an image before."""
-    data = LoadPictured("image", 3, spatial_dims)({"image": path})
+    data = LoadInputImaged("image", 3, spatial_dims)({"image": path})
     data = NormalizeIntensityd("image")(data)
     data["pred"] = data["image"][:1] * 0 + np.ascontiguousarray(mask)[None]
-    SaveObjectsd("pred", folder)(data)
+    SaveInstanceTabled("pred", folder)(data)
     (table,) = folder.iterdir()
     assert table.name == "image.csv"
     with open(table, newline="") as file:
@@ -88,14 +88,14 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
         return rows()
 
-    monkeypatch.setattr(saving, "object_table", stopped_table)
+    monkeypatch.setattr(saving, "instance_table", stopped_table)
     with pytest.raises(Stopped):
         objects_of(save(tmp_path / "image.png", GREY), MASK.T, tmp_path / "objects")
     assert not list((tmp_path / "objects").iterdir())
 
 
 def test_an_image_that_is_gone_is_named(tmp_path):
-    data = LoadPictured("image", 1)({"image": save(tmp_path / "image.png", GREY)})
+    data = LoadInputImaged("image", 1)({"image": save(tmp_path / "image.png", GREY)})
     (tmp_path / "image.png").unlink()
     with pytest.raises(InputError, match="image.png: no such file"):
-        SaveObjectsd("image", tmp_path)(data)
+        SaveInstanceTabled("image", tmp_path)(data)

@@ -1,0 +1,54 @@
+"""Where the runs of a bundle are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import ignite.distributed as idist
+from monai.config import PathLike
+
+__all__ = ["newest_run", "run_folder"]
+
+PACKAGE = __package__.partition(".")[0]
+
+
+def _runs(bundle_root: PathLike, file: str) -> list[Path]:
+    """The folders in ``runs`` that have the file, the newest last: their names are their dates."""
+    return sorted(path.parent for path in Path(bundle_root).glob(f"runs/*/{file}"))
+
+
+def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
+    """
+    Choose where a training run keeps its weights and its record.
+
+    Args:
+        bundle_root: folder of the bundle.
+        resume: whether to continue the newest run, where there is one.
+
+    Returns:
+        A new folder ``runs/DATE-TIME`` of the bundle, which is not made yet, or the newest run's. A packaged bundle,
+        which
+        carries this package, trains into its ``models``: MONAI Label and the model zoo look for the weights there. All
+        processes of a distributed run get the same folder.
+    """
+    root = Path(bundle_root)
+    if (root / PACKAGE).is_dir():
+        return str(root / "models")
+    runs = _runs(root, "run.json") if resume else []
+    folder = runs[-1] if runs else root / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    return str(idist.broadcast(str(folder), src=0))
+
+
+def newest_run(bundle_root: PathLike) -> str:
+    """
+    Find the weights to evaluate.
+
+    Args:
+        bundle_root: folder of the bundle.
+
+    Returns:
+        The folder of the newest run in ``runs`` that has weights, or ``models`` where there is none.
+    """
+    runs = _runs(bundle_root, "model.pt")
+    return str(runs[-1] if runs else Path(bundle_root) / "models")

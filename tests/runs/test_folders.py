@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dpsau2net_monai.runs import newest_run, run_folder
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle of three runs. The newest one was stopped before it had weights."""
+    for date, files in (
+        ("20260101-000000", ("run.json", "model.pt")),
+        ("20260102-000000", ("run.json", "model.pt")),
+        ("20260103-000000", ("run.json",)),
+    ):
+        for file in files:
+            path = tmp_path / "runs" / date / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return tmp_path
+
+
+def test_a_new_run_gets_a_folder_of_its_own(bundle):
+    folder = run_folder(bundle)
+    assert re.fullmatch(re.escape(str(bundle / "runs")) + r"/\d{8}-\d{6}", folder)
+    assert folder > str(bundle / "runs" / "20260103-000000")
+
+
+def test_resuming_takes_the_newest_run_and_evaluating_the_newest_weights(bundle):
+    assert run_folder(bundle, resume=True) == str(bundle / "runs" / "20260103-000000")
+    assert newest_run(bundle) == str(bundle / "runs" / "20260102-000000")
+
+
+def test_without_a_run(tmp_path):
+    assert run_folder(tmp_path, resume=True).startswith(str(tmp_path / "runs"))
+    assert newest_run(tmp_path) == str(tmp_path / "models")
+
+
+def test_a_packaged_bundle_trains_where_monai_label_looks_for_the_weights(bundle):
+    (bundle / "dpsau2net_monai").mkdir()
+    assert run_folder(bundle) == str(bundle / "models")
