@@ -12,6 +12,9 @@ __all__ = ["newest_run", "run_folder"]
 
 PACKAGE = __package__.partition(".")[0]
 
+# The new folder of each bundle, until a run is recorded there. MONAI's experiment tracking evaluates a config twice.
+_new: dict[Path, Path] = {}
+
 
 def _runs(bundle_root: PathLike, file: str) -> list[Path]:
     """The folders in ``runs`` that have the file, the newest last: their names are their dates."""
@@ -36,8 +39,9 @@ def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
     if (root / PACKAGE).is_dir():
         return str(root / "models")
     runs = _runs(root, "run.json") if resume else []
-    folder = runs[-1] if runs else root / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    return str(idist.broadcast(str(folder), src=0))
+    if root not in _new or (_new[root] / "run.json").exists():
+        _new[root] = root / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    return str(idist.broadcast(str(runs[-1] if runs else _new[root]), src=0))
 
 
 def newest_run(bundle_root: PathLike) -> str:

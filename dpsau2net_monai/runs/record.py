@@ -107,7 +107,7 @@ def record_run(folder: str, seed: int, datalist: Lists, resume: bool = False) ->
     now = datetime.now()
     target = Path(folder)
     parser = _parser_in_use()
-    config = {key: value for key, value in parser.config.items() if key != "_meta_"}
+    config = {key: value for key, value in parser.get().items() if key != "_meta_"}
     # MONAI Label replaces the config's lists by its own
     drawn = parser.get_parsed_content("datalist") if "@datalist" in str(config["train"]["dataset"]["data"]) else {}
     lists = _absolute({**drawn, **datalist})

@@ -44,4 +44,4 @@ def track_run(train_handlers: Sequence[object], validate_handlers: Sequence[obje
             if handler in train_handlers:
                 config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
                 handler.experiment_param = {key: value for key, value in config.items() if _is_plain(value)}
-                handler.artifacts = [str(folder / name) for name in RECORD]
+                handler.artifacts = tuple(str(folder / name) for name in RECORD)

@@ -8,7 +8,6 @@ from types import ModuleType
 
 import monai.bundle
 import numpy as np
-import onnx
 import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
@@ -126,17 +125,6 @@ def test_onnx_takes_what_it_was_exported_for(onnx_file, network):
         torch.testing.assert_close(runtime(image), network(image), atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="takes 1 x 3 x 64 x 64, not 1 x 3 x 96 x 96; set roi_size"):
         runtime(torch.zeros(1, 3, 96, 96))
-
-
-def test_onnx_with_free_sizes(tmp_path):
-    path = tmp_path / "free.onnx"
-    given, result = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in "xy"
-    )
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "negative", [given], [result])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), path)
-    image = torch.randn(3, 3, 33, 47)
-    assert torch.equal(OnnxNetwork(path)(image), -image)
 
 
 def test_a_missing_engine_gives_the_command_that_makes_it(images, tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ def test_a_new_run_gets_a_folder_of_its_own(bundle):
     folder = run_folder(bundle)
     assert re.fullmatch(re.escape(str(bundle / "runs")) + r"/\d{8}-\d{6}", folder)
     assert folder > str(bundle / "runs" / "20260103-000000")
+    assert run_folder(bundle) == folder  # until a run is recorded there
 
 
 def test_resuming_takes_the_newest_run_and_evaluating_the_newest_weights(bundle):
