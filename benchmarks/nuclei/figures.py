@@ -5,10 +5,11 @@ on the same images with the same recipe (bundle/configs/nuclei.yaml) for as many
     python benchmarks/nuclei/figures.py DATA --output runs/figures
 
 DATA is the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names. The evaluations with their
-reports stay in the output folder; `python -m dpsau2net_monai compare` takes them. It takes some minutes on two CPU cores.
+reports stay in the output folder; `python -m dpsau2net_monai compare` takes them. It takes some minutes on two CPU
+cores.
 
-With --train, all networks are trained first, into the output folder. That takes hours. Started again, it continues where
-it was stopped.
+With --train, all networks are trained first, into the output folder. That takes hours. Started again, it continues
+where it was stopped.
 """
 
 from __future__ import annotations
