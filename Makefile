@@ -1,4 +1,4 @@
-# What one does here. `make demo` and `make test` set everything up by themselves, with Python 3.10 or later.
+# What one does here. `make demo` and `make test` set everything up by themselves, with Python 3.11 or later.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,43 +6,67 @@ DEMO ?= demo
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help install demo browser test integration lint clean
+.PHONY: help install demo browser test test-min integration lint docs clean
 
 help:
-	@echo "make demo     try everything on synthetic images: segment, train, evaluate; results in $(DEMO)/"
-	@echo "make test     run all tests but make integration's"
+	@echo "make demo         try everything on synthetic images: segment, train, evaluate; results in $(DEMO)/"
+	@echo "make test         run all tests but those of make integration, with coverage"
+	@echo "make test-min     run the fast tests with the lowest versions that setup.cfg allows"
 	@echo "make integration  try the packaged bundle in MONAI Label"
-	@echo "make lint     check the code's form"
-	@echo "make clean    remove the environment and the demo's results"
+	@echo "make lint         check form, types and the layers of imports"
+	@echo "make docs         build the documentation into site/"
+	@echo "make browser      install the Chromium of the report's tests, as root on Debian or Ubuntu"
+	@echo "make clean        remove the environments and what was built"
 
 install: $(VENV)/installed
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'error: Python 3.10 or later is needed; name one: make PYTHON=python3.12 ...')"
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 demo: install
 	./demo.sh $(DEMO)
 
-# Chromium, in which a test opens the report; where it cannot be installed here, that test says what is missing
-browser:
-	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || \
-	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } || true
+HAS_BROWSER = { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null && \
+  command -v chromedriver > /dev/null
 
-test: install browser
-	$(BIN)/python -m pytest -m "not integration"
+browser:
+	@$(HAS_BROWSER) || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
+test: install
+	@$(MAKE) --silent browser > /dev/null 2>&1; \
+	if $(HAS_BROWSER); then marks="not integration"; else \
+	  echo "Without Chromium and its driver, the tests that open the report are left out; make browser installs them"; \
+	  marks="not integration and not browser"; \
+	fi; \
+	$(BIN)/python -m pytest --cov -m "$$marks"
+
+# torch stays at constraints.txt's version here
+test-min: $(VENV)-min/installed
+	$(VENV)-min/bin/python -m pytest -m "not slow and not integration and not browser"
+
+$(VENV)-min/installed: setup.cfg constraints.txt tests/packaging/requirements.py | install
+	$(PYTHON) -m venv --clear $(VENV)-min
+	$(BIN)/python tests/packaging/requirements.py > $(VENV)-min/lowest.txt
+	$(VENV)-min/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-min/bin/python -m pip install --quiet --constraint $(VENV)-min/lowest.txt --editable ".[test]"
+	@touch $@
 
 # with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once, in ~/.cache
 integration: install
 	$(BIN)/python -m pytest -m integration -rP
 
 lint: install
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "ruff>=0.6"
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/pre-commit run --all-files
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(DEMO) *.egg-info
+	rm -rf $(VENV) $(VENV)-min $(DEMO) site *.egg-info

@@ -21,7 +21,7 @@ try:
     from .runs import newest_run, record_run, run_folder, track_run
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
-    raise root_input_error(error) from error
+    raise root_input_error(error) or error from error
 
 __all__ = [
     "Datalist",

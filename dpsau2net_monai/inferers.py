@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
-from torch import nn
 
 __all__ = ["TTAInferer"]
 
@@ -35,13 +35,14 @@ class TTAInferer(Inferer):
         super().__init__()
         self.inferer = inferer
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         axes = range(2, inputs.ndim)
+        views: list[tuple[tuple[int, ...], int]]
         if inputs.ndim == 4:
             views = [((axis,) if axis else (), turns) for axis, turns in product((0, 2), range(4))]
         else:
             views = [(tuple(axis for axis, flip in zip(axes, flips) if flip), 0) for flips in product((0, 1), repeat=3)]
-        total: torch.Tensor | int = 0
+        total = torch.zeros(())
         for flipped, turns in views:
             view = inputs.flip(flipped).rot90(turns, (2, 3))
             logits = self.inferer(view, network, *args, **kwargs)

@@ -6,3 +6,20 @@ from .readable_images import ReadableImages
 from .reading import name_of
 from .split import read_split, split, write_split
 from .synthetic import synthesize
+
+__all__ = [
+    "DatasetCheck",
+    "PictureReader",
+    "ReadableImages",
+    "check_dataset",
+    "find_images",
+    "find_pairs",
+    "make_datalist",
+    "mask_path",
+    "name_of",
+    "read_split",
+    "split",
+    "synthesize",
+    "without_masks",
+    "write_split",
+]

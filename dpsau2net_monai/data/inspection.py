@@ -13,10 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 from tqdm import tqdm
 
 from ..errors import InputError, one_line
@@ -82,7 +83,7 @@ def read_header(path: str) -> Header:
         picture = read_picture_header(path)
         return Header(picture.size, picture.stored, picture.depth, picture.turn)
     with reading(path):
-        volume = nibabel.load(path)
+        volume = cast(SpatialImage, nibabel.load(path))
         size = volume.shape[:3] if len(volume.shape) < 5 else volume.shape[:-1]  # the last axis holds the channels
         while len(size) > 2 and size[-1] == 1:
             size = size[:-1]
@@ -98,7 +99,7 @@ def _read(path: str) -> np.ndarray:
     if not is_volume(path):
         return read_picture(path)
     with reading(path):
-        return np.asanyarray(nibabel.load(path).dataobj).astype(np.float32, copy=False)
+        return np.asanyarray(cast(SpatialImage, nibabel.load(path)).dataobj).astype(np.float32, copy=False)
 
 
 def _compare(pair: Pair, headers: dict[str, Header]) -> list[Problem]:
@@ -199,7 +200,7 @@ def inspect_pair(pair: Pair) -> Finding:
 
 def _digest(array: np.ndarray) -> bytes:
     digest = hashlib.blake2b(str(array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 

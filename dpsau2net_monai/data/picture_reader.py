@@ -13,6 +13,7 @@ from monai.data.image_reader import ImageReader, _copy_compatible_dict, _stack_i
 from monai.data.utils import is_supported_format
 from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import InputError
 from .reading import PICTURE_SUFFIXES, reading
@@ -45,7 +46,7 @@ def read_picture_header(path: PathLike) -> PictureHeader:
     with reading(path, "a picture"), Image.open(path) as picture:
         _refuse_several(picture, path)
         # some versions of Pillow have already rotated the size that they give for a TIFF
-        stored = (picture.tag_v2[256], picture.tag_v2[257]) if picture.format == "TIFF" else picture.size
+        stored = (picture.tag_v2[256], picture.tag_v2[257]) if isinstance(picture, TiffImageFile) else picture.size
         return PictureHeader(stored, _turn(picture), _depth(picture, path))
 
 
@@ -55,14 +56,15 @@ def _turn(picture: Image.Image) -> int:
 
 
 def _refuse_several(picture: Image.Image, path: PathLike) -> None:
-    if getattr(picture, "n_frames", 1) > 1:
-        raise InputError(f"{path}: holds {picture.n_frames} pictures; save the one you need to its own file")
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise InputError(f"{path}: holds {frames} pictures; save the one you need to its own file")
 
 
 def _depth(picture: Image.Image, path: PathLike) -> str:
     if picture.format == "PNG":
         return str(_png_depth(path))
-    if picture.format == "TIFF":
+    if isinstance(picture, TiffImageFile):
         depth = str(picture.tag_v2.get(258, (1,))[0])
         return f"{depth} float" if picture.tag_v2.get(339, (1,))[0] == 3 else depth
     return "1" if picture.mode == "1" else "8"
@@ -96,7 +98,8 @@ def _stored_max(array: np.ndarray) -> int:
 
 def _decode(path: PathLike) -> np.ndarray:
     """:func:`read_picture` without the division: an array of bool, uint8, uint16 or float."""
-    with reading(path, "a picture"), Image.open(path) as picture:
+    with reading(path, "a picture"), Image.open(path) as opened:
+        picture: Image.Image = opened
         _refuse_several(picture, path)
         array = _colours_of_16_bits(picture, path)
         if array is None:
@@ -124,7 +127,7 @@ def _colours_of_16_bits(picture: Image.Image, path: PathLike) -> np.ndarray | No
 
     Pillow would keep 8 of the 16 bits.
     """
-    if picture.format == "TIFF" and len(set(picture.tag_v2.get(258, ()))) == 1 and picture.tag_v2[258][0] == 16:
+    if isinstance(picture, TiffImageFile) and set(picture.tag_v2.get(258, ())) == {16}:
         if picture.mode in ("L", "I;16", "I;16B", "I"):
             return None
         array = tifffile.imread(path)

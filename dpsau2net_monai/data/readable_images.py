@@ -30,6 +30,9 @@ class ReadableImages(IterableDataset):
         progress: whether to show the progress bar. It shows only in a terminal.
     """
 
+    data: Sequence[dict[str, str]]
+    transform: Callable
+
     def __init__(self, data: Sequence[dict[str, str]], transform: Callable, failed: str, progress: bool = True) -> None:
         super().__init__(data, transform)
         self.failed = Path(failed)

@@ -35,7 +35,7 @@ def name_of(path: PathLike) -> str:
     return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
 
 
-def size_text(size: Sequence[int]) -> str:
+def size_text(size: Sequence[object]) -> str:
     """Return a size as text, such as ``256 x 128``."""
     return " x ".join(map(str, size))
 

@@ -37,7 +37,7 @@ class Kind(NamedTuple):
     """One kind of image: how often it occurs, and how its nuclei look."""
 
     share: float  # of all images
-    count: tuple[int, int]  # least and largest number of nuclei
+    nuclei: tuple[int, int]  # least and largest number of nuclei
     radius: tuple[float, float]  # least and largest mean radius, as a share of the image's side
     stretch: float  # standard deviation of the logarithm of the axes' ratio
     render: Callable[[Scene, np.random.Generator], np.ndarray]
@@ -94,7 +94,7 @@ def _scene(kind: Kind, shape: Shape, rng: np.random.Generator) -> Scene:
     mean_radius = side * rng.uniform(*kind.radius)
     # The nuclei cover between about 3 % and 45 %, so that no image is almost empty or almost full.
     area_share = np.pi * (mean_radius / side) ** 2
-    low, high = max(kind.count[0], 0.03 / area_share), min(kind.count[1], 0.45 / area_share)
+    low, high = max(kind.nuclei[0], 0.03 / area_share), min(kind.nuclei[1], 0.45 / area_share)
     count = round(_log_uniform(low, max(low, high), rng))
     radii = mean_radius * np.exp(rng.normal(0, rng.uniform(0.08, 0.28), count))
     levels = np.exp(rng.normal(0, rng.uniform(0.08, 0.3), count))

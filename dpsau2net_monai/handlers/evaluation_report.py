@@ -7,10 +7,12 @@ import datetime
 import glob
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Evaluator
 from monai.utils import ImageMetaKey
 from PIL import Image
 
@@ -97,7 +99,7 @@ class EvaluationReport:
         self.instances_dir = Path(instances_dir)
         self.history = Path(history)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Evaluator) -> None:
         """
         Args:
             engine: a ``monai.engines.SupervisedEvaluator``. Its output has ``image``, ``label``, ``pred`` and
@@ -107,24 +109,28 @@ class EvaluationReport:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
         engine.add_event_handler(Events.COMPLETED, self.write)
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: Evaluator) -> None:
         self.images: list[Example] = []
         self.dice: list[list[float]] = []  # for each image, at each of the thresholds
 
-    def add(self, engine: Engine) -> None:
-        limit = PAGE_CHARACTERS // len(engine.data_loader.dataset)
+    def add(self, engine: Evaluator) -> None:
+        loader: Any = engine.data_loader
+        limit = PAGE_CHARACTERS // len(loader.dataset)
         for item in engine.state.output:
             path = item["image"].meta[ImageMetaKey.FILENAME_OR_OBJ]
             label, pred, probability = (item[key].amax(0, keepdim=True) for key in ("label", "pred", "probability"))
             predicted, true = (mask[0].cpu().numpy() > 0 for mask in (pred, label))
             instances = instance_metrics(self._true_instances(path, true), split_instances(predicted))
-            pictures = draw_pictures(*as_pictures(item["image"], label, pred), limit=limit)
+            picture, truth, prediction = as_pictures(item["image"], label, pred)
+            pictures = draw_pictures(picture, truth, prediction, limit)
             self.images.append(Example(name_of(path), instances, pictures))
             self.dice.append(dice_by_threshold(probability[0], label[0] > 0))
 
-    def write(self, engine: Engine) -> None:
+    def write(self, engine: Evaluator) -> None:
         of_pixels = metrics_by_image(engine.state.metric_details)
-        images = [image._replace(metrics=metrics | image.metrics) for image, metrics in zip(self.images, of_pixels)]
+        images = [
+            image._replace(metrics={**metrics, **image.metrics}) for image, metrics in zip(self.images, of_pixels)
+        ]
         names = list(images[0].metrics)
         with whole_file(self.output_dir / "images.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -53,11 +54,12 @@ class RunGuard:
         self.epoch_started = time.monotonic()
 
     def check_loss(self, engine: Engine) -> None:
-        loss = engine.state.output["loss"]
+        state: Any = engine.state  # Ignite's types do not allow for dictionaries
+        loss = state.output["loss"]
         if not torch.isfinite(loss):
-            images = ", ".join(engine.state.batch["image_path"])
+            images = ", ".join(state.batch["image_path"])
             raise InputError(
-                f"the loss is {loss.item()} in epoch {engine.state.epoch}; the weights of the epochs before are kept; "
+                f"the loss is {loss.item()} in epoch {state.epoch}; the weights of the epochs before are kept; "
                 f"lower learning_rate, or look at this batch's images: {images}"
             )
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.data import set_rnd
+from monai.engines import Evaluator, Trainer
 from monai.utils import set_determinism
 from torch import nn
 
@@ -62,14 +63,14 @@ class RunKeeper:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
-        evaluator: Engine,
+        evaluator: Evaluator,
         seed: int,
         resume: bool = False,
         n_saved: int = 2,
         patience: int | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self.parts = {"model": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.parts: dict[str, Any] = {"model": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
         self.seed = seed
         self.resume = resume
         self.n_saved = n_saved
@@ -80,7 +81,7 @@ class RunKeeper:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Trainer) -> None:
         """
         Args:
             engine: a ``monai.engines.SupervisedTrainer``.
@@ -93,7 +94,7 @@ class RunKeeper:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_patience)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: Trainer) -> None:
         if not self.resume:
             return
         if self.rank == 0:
@@ -123,29 +124,29 @@ class RunKeeper:
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         engine.logger.info(f"{path}: continuing after epoch {state['epoch']}")
 
-    def seed_epoch(self, engine: Engine) -> None:
+    def seed_epoch(self, engine: Trainer) -> None:
         seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, self.rank]).generate_state(1)[0])
         set_determinism(seed)
-        set_rnd(engine.data_loader.dataset, seed)
+        loader: Any = engine.data_loader
+        set_rnd(loader.dataset, seed)
         self.learning_rate = self.parts["optimizer"].param_groups[0]["lr"]
-        engine.set_data(
-            engine.data_loader
-        )  # a new iterator, so that the order of the images is drawn with this seed too
+        engine.set_data(loader)  # a new iterator, so that the order of the images is drawn with this seed too
 
-    def save_best(self, evaluator: Engine) -> None:
+    def save_best(self, evaluator: Evaluator) -> None:
         metric = evaluator.state.metrics[evaluator.state.key_metric_name]
         if metric > self.best["metric"]:
             self.best = {"metric": float(metric), "epoch": evaluator.state.epoch}
             self._save("model.pt", self.parts["model"].state_dict())
 
-    def save_state(self, engine: Engine) -> None:
+    def save_state(self, engine: Trainer) -> None:
         epoch = {"epoch": engine.state.epoch, "learning_rate": self.learning_rate, **engine.state.metrics}
         if self.evaluator.state.epoch == engine.state.epoch:
             epoch.update(self.evaluator.state.metrics)
         self.history.append({name: float(value) for name, value in epoch.items()})
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
-        if not len(self.evaluator.data_loader):  # no image validates, as with few labels in MONAI Label
+        validated: Any = self.evaluator.data_loader
+        if not len(validated):  # no image validates, as with few labels in MONAI Label
             self._save("model.pt", state["model"])
         self._save(f"state-{engine.state.epoch:05d}.pt", state)
         self._save("history.csv", self.history, _write_table)
@@ -153,7 +154,7 @@ class RunKeeper:
             for path in self._states()[: -self.n_saved]:
                 path.unlink()
 
-    def check_patience(self, engine: Engine) -> None:
+    def check_patience(self, engine: Trainer) -> None:
         if self.patience is not None and engine.state.epoch - self.best["epoch"] >= self.patience:
             engine.logger.info(f"no better validation since epoch {self.best['epoch']}: stopping")
             engine.terminate()

@@ -3,4 +3,16 @@ from .dsb2018 import DSB2018, prepare_dsb2018
 from .importer import Importer, ImportSummary
 from .tree import TREE, prepare_tree
 
+__all__ = [
+    "CLINICDB",
+    "DSB2018",
+    "IMPORTERS",
+    "TREE",
+    "ImportSummary",
+    "Importer",
+    "prepare_clinicdb",
+    "prepare_dsb2018",
+    "prepare_tree",
+]
+
 IMPORTERS = (DSB2018, CLINICDB, TREE)  # in the order of the help

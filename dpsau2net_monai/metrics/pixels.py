@@ -61,7 +61,7 @@ class FiniteHausdorffDistance(HausdorffDistanceMetric):
     the largest possible distance. MONAI returns NaN and infinity in these cases.
     """
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
         distance = super()._compute_tensor(y_pred, y, **kwargs)
         axes = list(range(2, y.ndim))
         empty, empty_pred = y.sum(axes) == 0, y_pred.sum(axes) == 0

@@ -141,8 +141,9 @@ def convert_weights(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
             dimensions = used[name].dim()
             raise InputError(f"not the weights of the published network: '{name}' has {dimensions} dimensions, not 4")
         channels.append(used[name].shape[axis])
+    in_channels, out_channels = channels
     with torch.device("meta"):
-        network = DPSAU2Net(2, *channels)
+        network = DPSAU2Net(2, in_channels, out_channels)
     names = {name: published_name(name, network) for name in network.state_dict()}
     problem = _first_mismatch({names[name]: tensor for name, tensor in network.state_dict().items()}, used)
     if problem:

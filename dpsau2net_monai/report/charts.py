@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["dice_histogram", "threshold_curve", "training_curves"]
 
 BLUE, VERMILION, GREEN = map(palette.hexadecimal, (palette.BLUE, palette.VERMILION, palette.GREEN))
 TEXT = "#010203"  # is replaced by currentColor, which matplotlib cannot write
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.size": 11,
     "axes.spines.top": False,
@@ -70,10 +71,10 @@ def dice_histogram(dice: Sequence[float]) -> str:
         figure = _figure()
         axes = figure.subplots()
         _grid(axes)
-        axes.hist(np.clip(dice, 0, 1), np.linspace(0, 1, 21), color=BLUE, alpha=0.75, rwidth=0.92)
+        axes.hist(np.clip(dice, 0, 1), np.linspace(0, 1, 21).tolist(), color=BLUE, alpha=0.75, rwidth=0.92)
         for name, value, colour, style in (
-            ("mean", np.mean(dice), VERMILION, "--"),
-            ("median", np.median(dice), TEXT, ":"),
+            ("mean", float(np.mean(dice)), VERMILION, "--"),
+            ("median", float(np.median(dice)), TEXT, ":"),
         ):
             axes.axvline(value, color=colour, linestyle=style, label=f"{name} {value:.3f}")
         axes.set(xlim=(0, 1), xlabel="Dice", ylabel="images")

@@ -112,10 +112,11 @@ def _simplify(runs: Sequence[np.ndarray], tolerance: float, specks: bool) -> lis
 
 def _path(runs: Sequence[np.ndarray], scale: np.ndarray) -> str:
     """Return SVG path data of runs multiplied by ``scale``: relative lines, rounded to a tenth of a pixel."""
-    parts = {}
+    parts: dict[str, None] = {}
     for run in runs:
         tenths = np.rint(run * scale * 10).astype(int).tolist()
-        (x, y), steps = tenths[0], []
+        x, y = tenths[0]
+        steps: list[int] = []
         for (x1, y1), (x2, y2) in zip(tenths, tenths[1:]):
             steps += (x2 - x1, y2 - y1)
         if any(steps):
@@ -159,7 +160,7 @@ def draw_pictures(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, 
     size, tolerance = min(LONGEST, max(picture.size)), TOLERANCE
     while True:
         factor = size / max(picture.size)
-        shape = tuple(max(1, round(side * factor)) for side in picture.size)
+        shape = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
         scale = np.divide(shape, picture.size)
         lines = [_simplify(runs, tolerance / factor, tolerance == TOLERANCE) for runs in lines]
         paths = [_path(runs, scale) for runs in lines]

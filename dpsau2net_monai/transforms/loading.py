@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -37,7 +38,7 @@ class _Loadd(LoadImaged):
         raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, str], reader: ImageReader | None = None) -> dict:
-        result = dict(data)
+        result: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(result):
             path = result[key]
             with reading(path):

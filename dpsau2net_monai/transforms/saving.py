@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey, MetaKeys
 from PIL import Image
@@ -39,7 +40,7 @@ class SaveMaskd(MapTransform):
         super().__init__(keys)
         self.output_dir = Path(output_dir)
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
         for key in self.key_iterator(data):
             meta = data[key].meta
             mask = torch.as_tensor(data[key][0]).cpu().numpy().astype(np.uint8)
@@ -76,7 +77,7 @@ class SaveOverlayd(MapTransform):
         self.image_key = image_key
         self.label_key = label_key
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
         image = data[self.image_key]
         truth = [] if self.label_key is None else [data[self.label_key]]
         for key in self.key_iterator(data):
@@ -106,7 +107,7 @@ class SaveInstanceTabled(MapTransform):
         self.load = LoadImage(image_only=True, ensure_channel_first=True)
         self.load.register(PictureReader())
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
         path = data[self.image_key].meta[ImageMetaKey.FILENAME_OR_OBJ]
         image = self._stored(path)
         for key in self.key_iterator(data):
