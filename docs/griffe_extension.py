@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from griffe import Class, Extension, GriffeLoader, Module, Object
+from griffe import Class, Extension, GriffeLoader, Object
 
 ROLE = re.compile(r":(?:class|func|meth):`~?\.?([^`]+)`")
 
 
 class Conventions(Extension):
     """
-    - A package offers what its ``__init__`` imports from its own modules, although it has no ``__all__``.
     - Sphinx's roles become code.
     - The section ``Example`` becomes ``Examples``, and the ``Args`` of a named tuple its ``Attributes``.
     """
@@ -25,11 +24,3 @@ class Conventions(Extension):
     def on_class(self, *, cls: Class, loader: GriffeLoader, **kwargs: Any) -> None:
         if cls.docstring and "NamedTuple" in map(str, cls.bases):
             cls.docstring.value = re.sub(r"^Args:$", "Attributes:", cls.docstring.value, flags=re.MULTILINE)
-
-    def on_module(self, *, mod: Module, loader: GriffeLoader, **kwargs: Any) -> None:
-        if mod.is_init_module and not mod.exports:
-            mod.exports = [
-                name
-                for name, member in mod.members.items()
-                if member.is_alias and member.target_path.startswith(f"{mod.path}.")
-            ]
