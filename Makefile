@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+# two files of tests at a time: much of their time is Python's own imports, on one core
+TWO := -n 2 --dist loadfile
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -43,11 +45,11 @@ test: install
 	  echo "Without Chromium and its driver, the tests that open the report are left out; make browser installs them"; \
 	  marks="not integration and not browser"; \
 	fi; \
-	$(BIN)/python -m pytest --cov -m "$$marks"
+	$(BIN)/python -m pytest $(TWO) --cov -m "$$marks"
 
 # torch stays at constraints.txt's version here
 test-min: $(VENV)-min/installed
-	$(VENV)-min/bin/python -m pytest -m "not slow and not integration and not browser"
+	$(VENV)-min/bin/python -m pytest $(TWO) -m "not slow and not integration and not browser"
 
 $(VENV)-min/installed: setup.cfg constraints.txt tests/packaging/requirements.py | install
 	$(PYTHON) -m venv --clear $(VENV)-min
