@@ -16,6 +16,7 @@ PUBLISHED = ("*.md", "LICENSE", "docs/*.md", "docs/assets/*", "bundle/docs/*", "
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Replace the files of ``docs/`` by those that the site publishes, with paths from the repository's root."""
     for file in list(files):
         if file.src_dir == config.docs_dir:
             files.remove(file)
