@@ -30,9 +30,8 @@ def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
         resume: whether to continue the newest run, where there is one.
 
     Returns:
-        A new folder ``runs/DATE-TIME`` of the bundle, which is not made yet, or the newest run's. A packaged bundle,
-        which
-        carries this package, trains into its ``models``: MONAI Label and the model zoo look for the weights there. All
+        The name of a new folder ``runs/DATE-TIME`` of the bundle, or the newest run's. A packaged bundle, which carries
+        this package, trains into its ``models``: MONAI Label and the model zoo look for the weights there. All
         processes of a distributed run get the same folder.
     """
     root = Path(bundle_root)

@@ -30,9 +30,8 @@ Lists = Mapping[str, Sequence[Mapping[str, str]]]
 def _parser_in_use() -> ConfigParser:
     """
     Find the parser that evaluates the expression from which we are called, among Python's frames. There is no better
-    way
-    to the config: MONAI gives an expression the values that it refers to, but not the parser, and a subclass of
-    ``ConfigWorkflow`` would have to be named on every command line; MONAI Label and ``MonaiAlgo`` take none.
+    way to the config: MONAI gives an expression the values that it refers to, but not the parser. A subclass of
+    ``ConfigWorkflow`` would have to be named on every command line, and MONAI Label and ``MonaiAlgo`` take none.
     """
     frame = inspect.currentframe()
     while frame is not None:

@@ -242,6 +242,7 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (_unreadable, "nuclei_005.png: cannot be read as a picture"),
         (lambda folder: {"loss": "focal"}, "loss is 'focal'; it must be one of dice, ce, dicece"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
+        (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),
         (
             lambda folder: {"network_def#_target_": "dpsau2net_monai.networks.UNet"},
             "Cannot locate class or function path",

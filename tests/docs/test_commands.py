@@ -32,7 +32,7 @@ def commands(module: str) -> list:
 
 @pytest.mark.parametrize("arguments", commands("dpsau2net_monai"))
 def test_command_of_the_package(arguments):
-    _parser(arguments).parse_args(arguments)  # it exits if it does not know them
+    assert _parser(arguments).parse_args(arguments).run  # it exits if it does not know them
 
 
 @pytest.mark.parametrize("arguments", commands("monai.bundle"))
