@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv, Pool
+from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from .rsdpu import RSDPU, resize_like
@@ -22,6 +25,47 @@ class Stage(NamedTuple):
     mid: int
     out: int
     dilated: bool = False
+
+
+class Design(NamedTuple):
+    """The numbers that make a network of DPSAU2-Net's parts."""
+
+    # Both tables go from the finest to the deepest resolution. The decoder has no entry for the deepest one.
+    encoder: tuple[Stage, ...]
+    decoder: tuple[Stage, ...]
+    stem_channels: int | None = None  # of a strided convolution before the first stage; None: no such convolution
+    kernel_size: int = 7  # of the depthwise convolutions
+    # The stem halves the resolution. True: the heads compute a logit for each pixel of the image, in the channels of a
+    # pixel of the stages. False: the logits are interpolated.
+    subpixel: bool = False
+    # whether the decoder's split attention sees its input before it is resized, at an eighth of the cost in 3D
+    attend_before_resize: bool = False
+
+
+def sub_pixel(x: torch.Tensor, factors: list[int]) -> torch.Tensor:
+    """
+    Arrange channels as pixels, after Shi et al., "Real-time single image and video super-resolution using an efficient
+    sub-pixel convolutional neural network", 2016. ``monai.networks.utils.pixelshuffle`` has one factor for all axes.
+
+    Args:
+        x: (batch, channels * product of the factors, spatial...).
+        factors: an integer for each spatial axis.
+
+    Returns:
+        (batch, channels, spatial * factors).
+    """
+    dims = len(factors)
+    channels = x.shape[1]
+    for factor in factors:
+        channels = channels // factor
+    shape, order, size = [x.shape[0], channels], [0, 1], [x.shape[0], channels]
+    for i in range(dims):
+        shape.append(factors[i])
+        order += [2 + dims + i, 2 + i]
+        size.append(factors[i] * x.shape[2 + i])
+    for i in range(dims):
+        shape.append(x.shape[2 + i])
+    return x.reshape(shape).permute(order).reshape(size)
 
 
 class DPSAU2Net(nn.Module):
@@ -44,6 +88,9 @@ class DPSAU2Net(nn.Module):
             Instance norm needs images of at least 33 pixels per side: at 32, the deepest resolution is a single pixel.
         dropout: dropout type and arguments, or its probability. Each stage has one dropout layer. None: no dropout.
         deep_supervision: whether to return the six side logits too. They are returned in training mode only.
+        strides: factor of each reduction of the resolution, from the finest to the deepest: an integer, or one for each
+            axis, as ``[[2, 2, 1], [2, 2, 2], ...]`` for volumes with thick slices. The inner Us pool alike. None: 2.
+            :meth:`number_of_strides` says how many the network has.
 
     Returns (of ``forward``):
         Logits (batch, out_channels, spatial...) of the input's spatial size. The input needs at least 32 pixels per
@@ -59,23 +106,26 @@ class DPSAU2Net(nn.Module):
         torch.Size([1, 1, 97, 113])
     """
 
-    # Both tables go from the finest to the deepest resolution. The decoder has no entry for the deepest one.
-    ENCODER: tuple[Stage, ...] = (
-        Stage(7, 32, 64),
-        Stage(6, 32, 128),
-        Stage(5, 64, 256),
-        Stage(4, 128, 512),
-        Stage(4, 256, 512, dilated=True),
-        Stage(4, 256, 512, dilated=True),
+    DESIGNS: Mapping[int, Design] = dict.fromkeys(  # by spatial_dims
+        (2, 3),
+        Design(
+            encoder=(
+                Stage(7, 32, 64),
+                Stage(6, 32, 128),
+                Stage(5, 64, 256),
+                Stage(4, 128, 512),
+                Stage(4, 256, 512, dilated=True),
+                Stage(4, 256, 512, dilated=True),
+            ),
+            decoder=(
+                Stage(7, 16, 64),
+                Stage(6, 32, 64),
+                Stage(5, 64, 128),
+                Stage(4, 128, 256),
+                Stage(4, 256, 512, dilated=True),
+            ),
+        ),
     )
-    DECODER: tuple[Stage, ...] = (
-        Stage(7, 16, 64),
-        Stage(6, 32, 64),
-        Stage(5, 64, 128),
-        Stage(4, 128, 256),
-        Stage(4, 256, 512, dilated=True),
-    )
-    STEM_CHANNELS: int | None = None  # of a strided convolution before the first stage; None: no such convolution
 
     def __init__(
         self,
@@ -86,43 +136,72 @@ class DPSAU2Net(nn.Module):
         norm: tuple | str = "safe_batch",
         dropout: tuple | str | float | None = None,
         deep_supervision: bool = False,
+        strides: Sequence[Sequence[int] | int] | None = None,
     ) -> None:
         super().__init__()
-        if spatial_dims not in (2, 3):
+        if spatial_dims not in self.DESIGNS:
             raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
+        design = self.DESIGNS[spatial_dims]
+        stem_channels = design.stem_channels
+        steps = self.number_of_strides(spatial_dims)
+        if strides is not None and len(strides) != steps:
+            raise ValueError(f"{type(self).__name__} needs {steps} strides in {spatial_dims}D, got {len(strides)}")
+        factors = [ensure_tuple_rep(stride, spatial_dims) for stride in strides or [2] * steps]
         self.deep_supervision = deep_supervision
-        self.strided = self.STEM_CHANNELS is not None
+        self.strided = stem_channels is not None
+        self.attend_before_resize = design.attend_before_resize
+        # the pixels of the image that a position of the heads has logits for
+        self.factors: list[int] = list(factors[0]) if self.strided and design.subpixel else [1] * spatial_dims
 
-        def block(n_in: int, stage: Stage) -> RSDPU:
-            return RSDPU(spatial_dims, n_in, stage.mid, stage.out, stage.height, stage.dilated, act, norm, dropout)
+        # An inner U pools as the network does below it.
+        inner = (factors[1:] if self.strided else factors) + [factors[-1]] * max(s.height for s in design.encoder)
+
+        def block(n_in: int, stage: Stage, level: int) -> RSDPU:
+            return RSDPU(
+                spatial_dims, n_in, stage.mid, stage.out, stage.height, stage.dilated, act, norm, dropout,
+                design.kernel_size, inner[level:],
+            )  # fmt: skip
 
         def attention(channels: int) -> SABlock:
             return SABlock(spatial_dims, channels, act, norm)
 
-        widths = [stage.out for stage in self.ENCODER]
+        def pool(level: int) -> nn.Module:
+            return Pool["MAX", spatial_dims](kernel_size=inner[level], stride=inner[level], ceil_mode=True)
+
+        widths = [stage.out for stage in design.encoder]
         stem: nn.Module = nn.Identity()
-        if self.STEM_CHANNELS is not None:
-            stem = Convolution(spatial_dims, in_channels, self.STEM_CHANNELS, strides=2, act=act, norm=norm)
-            in_channels = self.STEM_CHANNELS
+        if stem_channels is not None:
+            stem = Convolution(spatial_dims, in_channels, stem_channels, strides=factors[0], act=act, norm=norm)
+            in_channels = stem_channels
         # the layers before each encoder stage: the stem before the first, pooling and split attention before the others
-        pool = Pool["MAX", spatial_dims](kernel_size=2, stride=2, ceil_mode=True)
-        self.entries = nn.ModuleList([stem, *(nn.Sequential(pool, attention(width)) for width in widths[:-1])])
+        self.entries = nn.ModuleList(
+            [stem, *(nn.Sequential(pool(level), attention(width)) for level, width in enumerate(widths[:-1]))]
+        )
         self.encoder = nn.ModuleList(
-            block(n_in, stage) for n_in, stage in zip([in_channels, *widths[:-1]], self.ENCODER)
+            block(n_in, stage, level)
+            for level, (n_in, stage) in enumerate(zip([in_channels, *widths[:-1]], design.encoder))
         )
 
         # In the order of use, deepest first. Each stage gets the output of the stage below and of the encoder stage.
-        decoder, skips = self.DECODER[::-1], widths[-2::-1]
+        decoder, skips = design.decoder[::-1], widths[-2::-1]
         below = [widths[-1], *(stage.out for stage in decoder[:-1])]
         self.attention = nn.ModuleList(attention(width) for width in below)
         self.decoder = nn.ModuleList(
-            block(n_below + n_skip, stage) for n_below, n_skip, stage in zip(below, skips, decoder)
+            block(n_below + n_skip, stage, len(decoder) - 1 - i)
+            for i, (n_below, n_skip, stage) in enumerate(zip(below, skips, decoder))
         )
 
         conv = Conv["CONV", spatial_dims]
-        outputs = [stage.out for stage in self.DECODER] + [widths[-1]]
-        self.sides = nn.ModuleList(conv(width, out_channels, kernel_size=3, padding=1) for width in outputs)
-        self.fuse = conv(len(outputs) * out_channels, out_channels, kernel_size=1)
+        outputs = [stage.out for stage in design.decoder] + [widths[-1]]
+        logits = out_channels * math.prod(self.factors)
+        self.sides = nn.ModuleList(conv(width, logits, kernel_size=3, padding=1) for width in outputs)
+        self.fuse = conv(len(outputs) * logits, logits, kernel_size=1)
+
+    @classmethod
+    def number_of_strides(cls, spatial_dims: int) -> int:
+        """Return how many times the network reduces the resolution: the length of ``strides``."""
+        design = cls.DESIGNS[spatial_dims]
+        return len(design.decoder) + (design.stem_channels is not None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         image = x
@@ -134,7 +213,11 @@ class DPSAU2Net(nn.Module):
         # each decoder stage's output replaces the encoder output that it was computed from
         for i, (attention, stage) in enumerate(zip(self.attention, self.decoder)):
             skip = outputs[-2 - i]
-            x = stage(torch.cat([attention(resize_like(x, skip)), skip], dim=1))
+            if self.attend_before_resize:
+                below = resize_like(attention(x), skip)
+            else:
+                below = attention(resize_like(x, skip))
+            x = stage(torch.cat([below, skip], dim=1))
             outputs[-2 - i] = x
 
         logits: list[torch.Tensor] = []
@@ -143,8 +226,17 @@ class DPSAU2Net(nn.Module):
             logits.append(resize_like(logit, outputs[0]) if i > 0 else logit)
         fused = self.fuse(torch.cat(logits, dim=1))
         if self.deep_supervision and self.training:
-            return torch.stack([resize_like(logit, image) for logit in [fused] + logits], dim=1)
-        return resize_like(fused, image) if self.strided else fused
+            return torch.stack([self.enlarge(logit, image) for logit in [fused] + logits], dim=1)
+        return self.enlarge(fused, image) if self.strided else fused
+
+    def enlarge(self, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Bring ``logits`` from the resolution of the first stage to that of ``image``."""
+        if max(self.factors) == 1:
+            return resize_like(logits, image)
+        logits = sub_pixel(logits, self.factors)
+        for axis in range(2, image.dim()):  # a stem of an odd size rounds up
+            logits = logits.narrow(axis, 0, image.shape[axis])
+        return logits
 
 
 class DPSAU2NetLite(DPSAU2Net):
@@ -164,17 +256,37 @@ class DPSAU2NetLite(DPSAU2Net):
     (batch, 5, out_channels, spatial...).
     """
 
-    # With four resolutions and a dilation of at most 4, every weight of every kernel sees data when training uses crops
-    # of 128 pixels. A weight that only sees padding keeps its random initial value, which harms larger images.
-    ENCODER = (
-        Stage(5, 12, 24),
-        Stage(4, 16, 40),
-        Stage(4, 24, 64),
-        Stage(3, 40, 80, dilated=True),
-    )
-    DECODER = (
-        Stage(5, 12, 24),
-        Stage(4, 16, 40),
-        Stage(4, 24, 64),
-    )
-    STEM_CHANNELS = 16
+    # 2D: with four resolutions and a dilation of at most 4, every weight of every kernel sees data when training uses
+    # crops of 128 pixels. A weight that only sees padding keeps its random initial value, which harms larger images.
+    # 3D: three resolutions, for crops from 33 voxels. Below that, maps of 2 x 2 x 2 appear.
+    DESIGNS = {
+        2: Design(
+            encoder=(
+                Stage(5, 12, 24),
+                Stage(4, 16, 40),
+                Stage(4, 24, 64),
+                Stage(3, 40, 80, dilated=True),
+            ),
+            decoder=(
+                Stage(5, 12, 24),
+                Stage(4, 16, 40),
+                Stage(4, 24, 64),
+            ),
+            stem_channels=16,
+        ),
+        3: Design(
+            encoder=(
+                Stage(4, 16, 32),
+                Stage(4, 32, 64),
+                Stage(3, 48, 128, dilated=True),
+            ),
+            decoder=(
+                Stage(4, 16, 32),
+                Stage(4, 32, 64),
+            ),
+            stem_channels=16,
+            kernel_size=3,
+            subpixel=True,
+            attend_before_resize=True,
+        ),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Pool
@@ -38,6 +40,9 @@ class RSDPU(nn.Module):
         act: activation type and arguments.
         norm: normalisation type and arguments.
         dropout: dropout type and arguments, or its probability. It acts once, on the input of the inner U.
+        kernel_size: kernel size of the depthwise convolution.
+        strides: factor of each pooling of the inner U, an integer or one for each axis. More than are needed are
+            ignored. None: 2.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class RSDPU(nn.Module):
         act: tuple | str = "relu",
         norm: tuple | str = "safe_batch",
         dropout: tuple | str | float | None = None,
+        kernel_size: int = 7,
+        strides: Sequence[Sequence[int] | int] | None = None,
     ) -> None:
         super().__init__()
         if height < 3:
@@ -65,13 +72,16 @@ class RSDPU(nn.Module):
         self.dilated = dilated
         self.stem = conv(in_channels, out_channels, 1)
         self.depthwise = Convolution(
-            spatial_dims, out_channels, out_channels, kernel_size=7, groups=out_channels, act=act, norm=norm
+            spatial_dims, out_channels, out_channels, kernel_size=kernel_size, groups=out_channels, act=act, norm=norm
         )
         self.pointwise = Convolution(
             spatial_dims, out_channels, out_channels, kernel_size=1, act=act, norm=norm, dropout=dropout
         )
-        self.pool = nn.Identity() if dilated else Pool["MAX", spatial_dims](kernel_size=2, stride=2, ceil_mode=True)
         self.top = conv(out_channels, mid_channels, dilations[0])
+        self.pools = nn.ModuleList(
+            nn.Identity() if dilated else Pool["MAX", spatial_dims](kernel_size=stride, stride=stride, ceil_mode=True)
+            for stride in (strides or [2] * (height - 2))[: height - 2]
+        )
         self.down = nn.ModuleList(conv(mid_channels, mid_channels, d) for d in dilations[1:-1])
         self.bottom = conv(mid_channels, mid_channels, dilations[-1])
         # in the order of use: deepest first
@@ -86,8 +96,8 @@ class RSDPU(nn.Module):
 
         level = self.top(x)
         skips = [level]
-        for down in self.down:
-            level = down(self.pool(level))
+        for pool, down in zip(self.pools, self.down):
+            level = down(pool(level))
             skips.append(level)
         level = self.bottom(level)
         for i, up in enumerate(self.up):

@@ -20,6 +20,7 @@ from torch.export import Dim
 
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, SABlock, SafeBatchNorm, SplitAttention, load_weights
+from dpsau2net_monai.networks.dpsau2net import sub_pixel
 
 NETWORKS = (DPSAU2Net, DPSAU2NetLite)
 every_network = pytest.mark.parametrize("kind", NETWORKS)
@@ -83,6 +84,64 @@ def test_output_has_the_size_of_the_input(kind, size):
         assert network(images(1, 2, *size)).shape == (1, 4, *size)
 
 
+THICK_SLICES = {  # strides for volumes whose slices are two to four times as thick as their pixels
+    DPSAU2Net: [[2, 2, 1], [2, 2, 1], [2, 2, 2], [2, 2, 2], [2, 2, 1]],
+    DPSAU2NetLite: [[2, 2, 1], [2, 2, 1], [2, 2, 2]],
+}
+
+
+@pytest.mark.parametrize(
+    "kind, size, deepest",
+    [
+        (DPSAU2Net, (32, 33, 9), (1, 2, 3)),
+        (DPSAU2NetLite, (32, 40, 12), (4, 5, 6)),
+        (DPSAU2NetLite, (33, 47, 7), (5, 6, 4)),
+    ],
+)
+def test_strides_for_thick_slices(kind, size, deepest):
+    network = build(kind, 3, 1, 2, strides=THICK_SLICES[kind]).eval()
+    shapes = []
+    network.encoder[-1].register_forward_hook(lambda module, given, output: shapes.append(tuple(output.shape[2:])))
+    with torch.inference_mode():
+        logits = network(images(1, 1, *size))
+    assert logits.shape == (1, 2, *size) and torch.isfinite(logits).all()
+    assert shapes == [deepest]
+
+
+@every_network
+def test_a_wrong_number_of_strides_is_refused(kind):
+    with pytest.raises(ValueError, match=f"needs {len(THICK_SLICES[kind])} strides in 3D, got 2"):
+        kind(3, 1, 1, strides=[[2, 2, 1]] * 2)
+
+
+def test_a_thin_axis_is_not_mixed_before_it_is_reduced():
+    """With strides of 1 along an axis, each slice has a position of its own in the maps."""
+    volume = images(1, 1, 32, 32, 12)
+    same, thin = (build(DPSAU2NetLite, 3, 1, 1, strides=strides) for strides in (None, THICK_SLICES[DPSAU2NetLite]))
+    assert same.eval().entries[0](volume).shape == (1, 16, 16, 16, 6)
+    assert thin.eval().entries[0](volume).shape == (1, 16, 16, 16, 12)
+
+
+def test_sub_pixel_is_pixel_shuffle():
+    ours = images(2, 12, 5, 7).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    shuffled, expected = sub_pixel(ours, [2, 2]), nn.functional.pixel_shuffle(theirs, 2)
+    assert torch.equal(shuffled, expected)
+    weight = images(2, 3, 10, 14)
+    (shuffled * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_sub_pixel_with_a_factor_for_each_axis():
+    x = images(1, 6, 4, 5, 3)
+    result = sub_pixel(x, [2, 1, 3])
+    assert result.shape == (1, 1, 8, 5, 9)
+    for i in range(2):
+        for k in range(3):
+            assert torch.equal(result[:, 0, i::2, :, k::3], x[:, 3 * i + k])
+
+
 @pytest.mark.parametrize("spatial_dims", [1, 4])
 @every_network
 def test_other_dimensions_are_refused(kind, spatial_dims):
@@ -119,7 +178,7 @@ def test_act_and_norm(kind, options, present, absent):
 def test_dropout_acts_only_in_training(kind):
     network = build(kind, 2, 1, 1, dropout=0.2)
     dropouts = [module for module in network.modules() if isinstance(module, nn.Dropout)]
-    assert len(dropouts) == len(kind.ENCODER) + len(kind.DECODER)
+    assert len(dropouts) == len(kind.DESIGNS[2].encoder) + len(kind.DESIGNS[2].decoder)
     assert {module.p for module in dropouts} == {0.2}
     image = images(2, 1, 64, 64)
     with torch.no_grad():
@@ -172,7 +231,7 @@ def test_safe_batch_norm_treats_a_single_value_as_in_evaluation():
 @every_network
 def test_deep_supervision(kind):
     network = build(kind, 2, 3, 2, deep_supervision=True)
-    number = 1 + len(kind.DECODER) + 1  # the fused logits, and those of the decoder stages and of the deepest stage
+    number = 1 + len(kind.DESIGNS[2].decoder) + 1  # the fused logits, the decoder's and the deepest stage's
     image = images(2, 3, 64, 64)
     with torch.no_grad():
         stacked = network(image)
@@ -182,6 +241,15 @@ def test_deep_supervision(kind):
         assert torch.equal(stacked[:, 0], network(image))
     for i in range(number):
         assert not any(torch.equal(stacked[:, i], stacked[:, j]) for j in range(i))
+
+
+def test_deep_supervision_of_volumes():
+    network = build(DPSAU2NetLite, 3, 1, 2, deep_supervision=True, strides=THICK_SLICES[DPSAU2NetLite])
+    stacked = network(images(1, 1, 33, 34, 9))
+    assert stacked.shape == (1, 4, 2, 33, 34, 9)
+    stacked[:, 1:].square().mean().backward()  # the side logits alone
+    assert all(parameter.grad is not None for parameter in network.encoder.parameters())
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.encoder.parameters())
 
 
 def through_state_dict(network: DPSAU2Net) -> DPSAU2Net:
@@ -227,6 +295,33 @@ def test_script(network):
     with torch.inference_mode():
         for image in (images(2, 3, 64, 64), images(1, 3, 33, 47)):
             assert_agree(scripted(image), network(image))
+
+
+@pytest.fixture(scope="module", params=[None, THICK_SLICES[DPSAU2NetLite]], ids=["all axes", "thick slices"])
+def volume_network(request):
+    return build(DPSAU2NetLite, 3, 1, 2, strides=request.param).eval()
+
+
+def test_script_of_volumes(volume_network):
+    scripted = torch.jit.script(volume_network)
+    with torch.inference_mode():
+        for volume in (images(1, 1, 32, 32, 16), images(2, 1, 33, 35, 17)):
+            assert_agree(scripted(volume), volume_network(volume))
+
+
+@pytest.mark.slow
+def test_onnx_of_volumes(volume_network, tmp_path):
+    with torch.no_grad():
+        torch.onnx.export(
+            volume_network, (images(2, 1, 33, 35, 17),), tmp_path / "network.onnx", dynamo=True, verbose=False,
+            dynamic_shapes=({axis: Dim.DYNAMIC for axis in (0, 2, 3, 4)},),
+        )  # fmt: skip
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    (name,) = (given.name for given in session.get_inputs())
+    with torch.inference_mode():
+        for volume in (images(1, 1, 32, 32, 16), images(3, 1, 37, 33, 19)):
+            (result,) = session.run(None, {name: volume.numpy()})
+            assert_agree(torch.from_numpy(result), volume_network(volume))
 
 
 @pytest.fixture(scope="module")
