@@ -29,7 +29,7 @@ import tifffile
 from PIL import Image
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import check_dataset, find_images, find_pairs, make_datalist
+from dpsau2net_monai.data import Labels, check_dataset, find_images, find_pairs, make_datalist
 from dpsau2net_monai.data.inspection import inspect_pair
 from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.errors import InputError, one_line
@@ -417,6 +417,109 @@ def test_a_bad_mask_is_named(name, write, kind, says, tmp_path):
     assert problem.kind == kind and says in problem.message
     assert_one_line_naming(problem.file, problem.message)
     assert Path(problem.file).parent.name == ("images" if kind == "no mask" else "masks")
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+SCAN = RNG.integers(0, 256, (9, 8, 7), np.uint8)
+ORGANS = (np.arange(SCAN.size).reshape(SCAN.shape) % 3).astype(np.uint8)
+CLASSES = Labels({"background": 0, "liver": 1, "tumour": 2})
+
+
+def scan(array: np.ndarray, affine: np.ndarray | None = None) -> Write:
+    return lambda path: nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+
+
+def with_spacing(*sizes: float) -> Callable[[bytes], bytes]:
+    """Change a header to these sizes of voxels, from which the affine then follows."""
+
+    def change(content: bytes) -> bytes:
+        header = bytearray(content)
+        struct.pack_into("<3f", header, 80, *sizes)  # pixdim
+        struct.pack_into("<2h", header, 252, 0, 0)  # no qform, no sform
+        return bytes(header)
+
+    return change
+
+
+def flat(content: bytes) -> bytes:
+    return content[:312] + bytes(16) + content[328:]  # the affine's row for z
+
+
+def claims_more_slices(content: bytes) -> bytes:
+    return content[:46] + struct.pack("<h", 70) + content[48:]
+
+
+@pytest.mark.parametrize(
+    "image, mask, kind, says",
+    [
+        (scan(SCAN), scan(ORGANS), None, ""),
+        (scan(SCAN[..., :1]), scan(ORGANS[..., :1]), None, ""),  # one slice
+        (scan(SCAN), scan(ORGANS * 1.0000001), None, ""),
+        (scan(SCAN), scan(np.eye(3, dtype=np.uint8)[ORGANS]), None, ""),  # one-hot
+        (scan(SCAN), scan(ORGANS[1:]), "size", "the mask is 8 x 8 x 7, its image 9 x 8 x 7"),
+        (scan(SCAN), scan(ORGANS[..., 0]), "size", "the mask is 9 x 8, its image 9 x 8 x 7"),
+        (scan(SCAN), scan(ORGANS, np.diag([1, 1, -1, 1])), "orientation", "its affine differs from its image's by 2"),
+        (scan(SCAN), scan(ORGANS, np.diag([1, 1, 2, 1])), "orientation", "its affine differs from its image's by 1"),
+        (scan(np.stack([SCAN] * 2, -1)), scan(ORGANS), "channels", "has 2 channels, but"),
+        (scan(SCAN), scan(ORGANS + 1), "label", "168 pixels have the value 3; the labels have 0, 1, 2"),
+        (
+            scan(SCAN),
+            scan(np.stack([ORGANS] * 4, -1)),
+            "label",
+            "is a mask of 4 channels, but the labels have 2 classes",
+        ),
+        (scan(np.where(SCAN > 200, np.nan, 0)), scan(ORGANS), "nan", "values are NaN or infinite"),
+        (scan(SCAN), scan(np.where(ORGANS > 1, np.nan, 0)), "nan", "values are NaN or infinite"),
+        (changed(scan(SCAN), lambda content: content[:-9]), scan(ORGANS), "unreadable", "cannot be read as"),
+        (changed(scan(SCAN), claims_more_slices), scan(ORGANS), "unreadable", "cannot be read as"),
+        (
+            changed(scan(SCAN), with_spacing(1, 0, 1)),
+            scan(ORGANS),
+            "unreadable",
+            "says that the voxels are 1 x 0 x 1 mm",
+        ),
+        (changed(scan(SCAN), with_spacing(1, np.nan, 1)), scan(ORGANS), "unreadable", "the voxels are 1 x nan x 1 mm"),
+        (changed(scan(SCAN), flat), scan(ORGANS), "unreadable", "says that the voxels are 1 x 1 x 0 mm"),
+        (pillow(GREY), pillow(GREY % 3), "dimensions", "is 2D (40 x 30), but most images are 3D; remove it"),
+    ],
+)
+def test_a_volume_is_used_correctly_or_named(image, mask, kind, says, tmp_path):
+    """One volume of eight is as the table says. The others are good."""
+    good = {name: f"images/{name}.nii" for name in "bcdefgh"}
+    suffix = ".png" if kind == "dimensions" else ".nii"
+    listed = []
+    for name, path in {"a": f"images/a{suffix}", **good}.items():
+        paths = {"image": path, "label": path.replace("images", "masks")}
+        for key, write in (("image", image), ("label", mask)):
+            (tmp_path / paths[key]).parent.mkdir(exist_ok=True)
+            (write if name == "a" else scan({"image": SCAN + ord(name), "label": ORGANS}[key]))(tmp_path / paths[key])
+        listed.append(paths)
+    content = {"training": listed, "modality": {"0": "MRI"}, "labels": CLASSES.definition}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    with time_limit(60):
+        problems = check_dataset(tmp_path / "list.json").problems
+    pair = {key: str(tmp_path / path) for key, path in listed[0].items()}
+    if kind is None:
+        assert problems == []
+        loaded = LoadMaskd("label", CLASSES, 3)(LoadInputImaged("image", 1, 3)(pair))
+        assert loaded["image"].shape == loaded["label"].shape
+        np.testing.assert_array_equal(loaded["label"][0], ORGANS[..., : loaded["label"].shape[-1]])
+        return
+    (problem,) = problems
+    assert problem.error and problem.kind == kind and says in problem.message
+    assert_one_line_naming(problem.file, problem.message)
+    assert Path(problem.file).name == f"a{suffix}"
+    # what only the data shows stops training when the images are loaded; skip_bad leaves it out
+    if kind in ("size", "orientation", "dimensions") or "voxels are" in says:
+        with pytest.raises(InputError) as error:
+            make_datalist(tmp_path / "list.json")
+        assert str(error.value).startswith(problem.message)
+    else:
+        with pytest.raises(InputError):
+            LoadMaskd("label", CLASSES, 3)(LoadInputImaged("image", 1, 3)(pair))
+    if kind != "channels":  # the list of images does not know the network
+        parts = make_datalist(tmp_path / "list.json", skip_bad=True)
+        assert sum(map(len, parts.values())) == 7
 
 
 # --- datasets ---------------------------------------------------------------------------------------------------------

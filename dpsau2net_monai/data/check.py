@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from monai.config import PathLike
+from monai.utils import ensure_tuple
 
 from ..errors import InputError
-from .datalist import Candidate, divide, list_candidates
-from .inspection import Finding, Problem, inspect_pairs
-from .reading import name_of, size_text
+from .datalist import divide, inspected
+from .dataset_json import dataset_settings
+from .inspection import Finding, Pair, Problem, inspect_pairs, read_codes
+from .labels import Labels
+from .listing import Candidate, list_candidates
+from .reading import is_volume, name_of, size_text
 
-__all__ = ["DatasetCheck", "check_dataset"]
+__all__ = ["DatasetCheck", "check_dataset", "require_classes"]
 
 MOST = 5  # values that a row of the table lists at most
+NAME_WIDTH = 14  # of the table's names, unless a class has a longer one
 
 
 @dataclass
@@ -31,6 +37,8 @@ class DatasetCheck:
         channels: number of images by number of channels, without alpha.
         depths: number of images by bits per channel.
         foreground: "min", "median" and "max" of the masks' shares of foreground, each between 0 and 1.
+        classes: for each of several classes, "images", the number of images that have it, and, if there are any, "min",
+            "median" and "max" of its share of these images.
         problems: the problems, sorted by image name.
     """
 
@@ -40,6 +48,7 @@ class DatasetCheck:
     channels: dict[str, int] = field(default_factory=dict)
     depths: dict[str, int] = field(default_factory=dict)
     foreground: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -60,10 +69,15 @@ class DatasetCheck:
 
         rows = {"pairs": str(sum(self.parts.values())), "split": tally(self.parts), "size": tally(self.sizes)}
         rows.update({"channels": tally(self.channels), "bits": tally(self.depths)})
+        shares = "median {median:.1%}, from {min:.1%} to {max:.1%}"
         if self.foreground:
-            rows["foreground"] = "median {median:.1%}, from {min:.1%} to {max:.1%}".format(**self.foreground)
+            rows["foreground"] = shares.format(**self.foreground)
+        for name, of_class in self.classes.items():
+            where = f"in {of_class['images']} of {sum(self.parts.values())} images"
+            rows[f"  {name}"] = f"{shares.format(**of_class)}, {where}" if of_class["images"] else where
         rows.update({"duplicates": str(self.count("duplicate")), "in two parts": str(self.count("leak"))})
-        lines = [f"{name:<14}{value}" for name, value in rows.items() if value] if self.parts else []
+        width = max(NAME_WIDTH, *(len(name) + 2 for name in rows))
+        lines = [f"{name:<{width}}{value}" for name, value in rows.items() if value] if self.parts else []
         lines += [f"{'error' if problem.error else 'warning'}: {problem.message}" for problem in self.problems]
         numbers = {"error": len(self.errors), "warning": len(self.problems) - len(self.errors)}
         return "\n".join([*lines, ", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in numbers.items())])
@@ -78,6 +92,7 @@ class DatasetCheck:
             "channels": self.channels,
             "depths": self.depths,
             "foreground": self.foreground,
+            **({"classes": self.classes} if self.classes else {}),
             "duplicates": self.count("duplicate"),
             "leaks": self.count("leak"),
             "errors": len(self.errors),
@@ -87,7 +102,11 @@ class DatasetCheck:
 
 
 def check_dataset(
-    dataset_dir: PathLike, csvfile: PathLike | None = None, train_share: float = 0.9, seed: int = 42
+    dataset_dir: PathLike,
+    csvfile: PathLike | None = None,
+    train_share: float = 0.9,
+    seed: int = 42,
+    labels: Labels | None = None,
 ) -> DatasetCheck:
     """
     Read every image and mask that training would use, on all cores, and list what is there and what is wrong.
@@ -103,13 +122,16 @@ def check_dataset(
         csvfile: as there.
         train_share: as there.
         seed: as there.
+        labels: the classes, with which every mask is decoded. None: those of the dataset.
 
     Returns:
         The contents of the dataset and its problems.
     """
     check = DatasetCheck(str(dataset_dir))
     try:
-        listing = list_candidates(dataset_dir)
+        settings = dataset_settings(dataset_dir)
+        given, labels = labels, labels or Labels(settings.get("labels"))
+        listing = list_candidates(dataset_dir, labels)
     except InputError as error:
         check.problems.append(Problem(str(dataset_dir), "dataset", str(error), True))
         return check
@@ -121,8 +143,8 @@ def check_dataset(
 
     candidates = [candidate for part in parts.values() for candidate in part]
     part_of = [name for name, part in parts.items() for _ in part]
-    inspected = iter(inspect_pairs([candidate.pair for candidate in candidates if candidate.problem is None]))
-    findings = [Finding([candidate.problem]) if candidate.problem else next(inspected) for candidate in candidates]
+    pairs = [candidate.pair for candidate in candidates if candidate.problem is None]
+    findings = inspected(candidates, inspect_pairs(pairs, labels))
 
     check.parts = {name: len(part) for name, part in parts.items() if part}
     check.sizes = _tally([size_text(finding.size) for finding in findings if finding.size])
@@ -130,18 +152,86 @@ def check_dataset(
     check.depths = _tally([finding.depth for finding in findings if finding.depth])
     shares = [finding.foreground for finding in findings if finding.foreground is not None]
     if shares:
-        check.foreground = {name: float(getattr(np, name)(shares)) for name in ("min", "median", "max")}
+        check.foreground = _summary(shares)
+    if len(labels.names) > 1:
+        check.classes = _classes(labels, findings)
     duplicates = _duplicates(candidates, part_of, findings)
-    problems = [(name_of(stray.file), [stray]) for stray in listing.strays]
+    # who gives the labels need not add them to dataset.json
+    of_files = [one for one in listing.problems if one.kind != "no labels" or given is None]
+    problems = [(name_of(problem.file), [problem]) for problem in of_files]
     for index, (candidate, finding) in enumerate(zip(candidates, findings)):
-        problems.append((candidate.name, finding.problems + duplicates[index]))
+        of_image = finding.problems + _wrong_channels(candidate.pair, finding, settings) + duplicates[index]
+        problems.append((candidate.name, of_image))
     for _, of_one_image in sorted(problems, key=lambda item: item[0]):
         check.problems += of_one_image
+    training = [finding for part, finding in zip(part_of, findings) if part in ("train", "unsplit")]
+    check.problems += _absent_classes(labels, training, dataset_dir)
     return check
+
+
+def require_classes(pairs: Sequence[Pair], labels: Labels) -> None:
+    """
+    Check that the training images have every class. Masks are read until each class has been seen, so that it takes a
+    moment unless a class is rare.
+
+    Args:
+        pairs: the training images, as in :func:`dpsau2net_monai.data.make_datalist`.
+        labels: the classes. Nothing is checked if any value over 0 is foreground.
+
+    Raises:
+        InputError: no image has a class, or a mask cannot be read or has a value of no class.
+    """
+    if labels.form == "foreground":
+        return
+    seen = np.zeros(len(labels.names), bool)
+    for pair in pairs:
+        seen |= labels.table[np.unique(read_codes(pair["label"], labels))].any(0)
+        if seen.all():
+            return
+    absent = [name for name, found in zip(labels.names, seen) if not found]
+    if pairs and absent:
+        raise InputError(_absent_text(absent[0], len(pairs)))
+
+
+def _absent_text(name: str, count: int) -> str:
+    return f"none of the {count} training images has the class '{name}'; add one, or remove the class from the labels"
 
 
 def _tally(values: Sequence[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
+
+
+def _summary(shares: Sequence[float]) -> dict[str, float]:
+    return {name: float(getattr(np, name)(shares)) for name in ("min", "median", "max")}
+
+
+def _classes(labels: Labels, findings: Sequence[Finding]) -> dict[str, dict[str, float]]:
+    """Return the number of images that have a class, and the summary of its share of these images, for each class."""
+    classes = {}
+    for index, name in enumerate(labels.names):
+        shares = [finding.classes[index] for finding in findings if finding.classes and finding.classes[index] > 0]
+        classes[name] = {"images": len(shares), **(_summary(shares) if shares else {})}
+    return classes
+
+
+def _absent_classes(labels: Labels, training: Sequence[Finding], dataset_dir: PathLike) -> list[Problem]:
+    """Return a problem for each class that no training image has, if the masks have been decoded."""
+    classes = [finding.classes for finding in training if finding.classes]
+    absent = [name for name, share in zip(labels.names, np.sum(classes, axis=0)) if not share] if classes else []
+    return [
+        Problem(str(dataset_dir), "class", f"{dataset_dir}: {_absent_text(name, len(training))}", False)
+        for name in absent
+    ]
+
+
+def _wrong_channels(pair: Pair, finding: Finding, settings: Mapping[str, Any]) -> list[Problem]:
+    """Return the problem that a volume has other channels than ``dataset.json`` names."""
+    path = ensure_tuple(pair["image"])[0]
+    named = settings.get("in_channels", finding.channels)
+    if finding.channels in (None, named) or not is_volume(path):
+        return []
+    text = f"{path}: has {finding.channels} channels, but dataset.json names {named}; correct one of them"
+    return [Problem(path, "channels", text, True)]
 
 
 def _duplicates(
@@ -157,7 +247,7 @@ def _duplicates(
         for position, index in enumerate(indices[1:], 1):
             earlier = indices[:position]
             other = next((i for i in earlier if part_of[i] != part_of[index]), earlier[0])
-            path, other_path = candidates[index].pair["image"], candidates[other].pair["image"]
+            path, other_path = (ensure_tuple(candidates[one].pair["image"])[0] for one in (index, other))
             mask = "" if findings[index].mask_digest == findings[other].mask_digest else " but another mask"
             text = f"{path}: has the same content as {other_path}{mask}"
             if part_of[index] == part_of[other]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from monai.config import PathLike
-from monai.data import load_decathlon_datalist, partition_dataset
+from monai.data import partition_dataset
 
 from ..errors import InputError
-from .images import files_by_name, same_name_problem
-from .inspection import Pair, Problem, inspect_headers, inspect_pairs
-from .reading import SUFFIXES
+from .dataset_json import dataset_settings
+from .inspection import Finding, Pair, inspect_headers, inspect_pairs, mixed_dimensions
+from .labels import Labels
+from .listing import Candidate, Listing, list_candidates, list_folder
 from .split import PARTS, read_split, split
 
 __all__ = ["find_pairs", "make_datalist"]
@@ -22,93 +22,26 @@ __all__ = ["find_pairs", "make_datalist"]
 FOLDS = 5
 
 
-class Candidate(NamedTuple):
-    """An image and its mask, before either file is opened."""
-
-    name: str  # the split is drawn from the names
-    pair: Pair  # without "label" if there is no mask
-    problem: Problem | None = None  # a problem that shows without opening a file
-
-
-class Listing(NamedTuple):
-    """The contents of a dataset, before it is split."""
-
-    sections: dict[str, list[Candidate]]  # "train", "validation" and "test"; those of a folder are all in "train"
-    strays: list[Problem]  # a problem for each mask without an image
-
-
-def _list_folder(root: Path) -> Listing:
-    if not root.is_dir():
-        raise InputError(f"{root}: {'is not a folder; unpack it first' if root.exists() else 'no such dataset folder'}")
-    for folder in ("images", "masks"):
-        if not (root / folder).is_dir():
-            raise InputError(f"{root}: has no folder '{folder}'; a dataset has images/NAME.EXT and masks/NAME.EXT")
-    images, masks = (files_by_name(root / folder) for folder in ("images", "masks"))
-    if not images:
-        raise InputError(f"{root / 'images'}: has no images; add some ({', '.join(SUFFIXES)})")
-
-    candidates = []
-    for name, files in images.items():
-        labels, problem = masks.get(name, []), None
-        if len(files) > 1 or len(labels) > 1:
-            problem = same_name_problem(files if len(files) > 1 else labels)
-        elif not labels:
-            text = f"{files[0]}: has no mask {root / 'masks' / name}.*; add it or remove the image"
-            problem = Problem(str(files[0]), "no mask", text, True)
-        pair = {key: str(paths[0]) for key, paths in (("image", files), ("label", labels)) if paths}
-        candidates.append(Candidate(name, pair, problem))
-    strays = [
-        Problem(str(path), "no image", f"{path}: has no image {root / 'images' / name}.*; the mask is ignored", False)
-        for name, files in masks.items()
-        if name not in images
-        for path in files
-    ]
-    return Listing({"train": candidates, "validation": [], "test": []}, strays)
-
-
-def _list_json(path: Path) -> Listing:
-    def section(key: str) -> list[Candidate]:
-        try:
-            items = load_decathlon_datalist(path, is_segmentation=True, data_list_key=key, base_dir=path.parent)
-        except IndexError:  # an empty list
-            return []
-        except ValueError as error:
-            if "not specified" in str(error):
-                return []
-            raise InputError(f"{path}: is not a datalist in JSON ({error}); correct it") from error
-        except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: an entry of '{key}' has no image or no label; add it") from error
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-        pairs = [{key: str(item[key]) for key in ("image", "label") if key in item} for item in items]
-        return [Candidate(pair["image"], pair) for pair in pairs]
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such datalist")
-    sections = {key: section(key) for key in ("training", "validation", "test")}
-    for key, candidates in sections.items():
-        if not all("label" in candidate.pair for candidate in candidates):
-            if key != "test":
-                raise InputError(f"{path}: an entry of '{key}' has no label; add it")
-            sections[key] = []  # the Decathlon's test images have no labels
-    if not sections["training"]:
-        raise InputError(f"{path}: lists nothing under 'training'; add images and their labels")
-    return Listing({"train": sections["training"], "validation": sections["validation"], "test": sections["test"]}, [])
-
-
-def list_candidates(dataset_dir: PathLike) -> Listing:
+def inspected(candidates: Sequence[Candidate], findings: Iterable[Finding]) -> list[Finding]:
     """
-    List the contents of a folder or of a datalist in JSON (see :func:`make_datalist`) without opening an image.
+    Return a finding for each candidate.
 
-    Raises:
-        InputError: the dataset does not exist, is empty, or is not a dataset.
+    Args:
+        candidates: images and their masks.
+        findings: those of the candidates without a problem, in their order.
     """
-    path = Path(dataset_dir)
-    return _list_json(path) if path.suffix.lower() == ".json" else _list_folder(path)
+    of_pairs = iter(findings)
+    found = [Finding([one.problem]) if one.problem else next(of_pairs) for one in candidates]
+    for index, problem in mixed_dimensions([one.pair for one in candidates], found).items():
+        found[index].problems.append(problem)
+    return found
 
 
 def usable(
-    parts: Mapping[str, Sequence[Candidate]], dataset_dir: PathLike, skip_bad: bool = False
+    parts: Mapping[str, Sequence[Candidate]],
+    dataset_dir: PathLike,
+    skip_bad: bool = False,
+    labels: Labels | None = None,
 ) -> dict[str, list[Pair]]:
     """
     Read the files' headers and return the pairs of each part.
@@ -120,11 +53,8 @@ def usable(
     """
     candidates = [candidate for part in parts.values() for candidate in part]
     pairs = [candidate.pair for candidate in candidates if candidate.problem is None]
-    found = (finding.problems for finding in inspect_pairs(pairs)) if skip_bad else map(inspect_headers, pairs)
-    errors = [
-        [candidate.problem] if candidate.problem else [problem for problem in next(found) if problem.error]
-        for candidate in candidates
-    ]
+    findings = inspected(candidates, inspect_pairs(pairs, labels) if skip_bad else map(inspect_headers, pairs))
+    errors = [[problem for problem in finding.problems if problem.error] for finding in findings]
     by_name = sorted(zip(candidates, errors), key=lambda item: item[0].name)
     bad = [problem.message for _, problems in by_name for problem in problems]
     if bad and not skip_bad:
@@ -142,15 +72,26 @@ def usable(
 
 def find_pairs(dataset_dir: PathLike) -> list[Pair]:
     """
-    Pair each ``dataset_dir/images/NAME.EXT`` with ``dataset_dir/masks/NAME.EXT``. The extensions may differ.
+    Pair the images of a folder with their masks.
+
+    The folder has one of these layouts:
+
+    - ``images/NAME.EXT`` and ``masks/NAME.EXT``. The extensions may differ.
+    - ``images/NAME.EXT`` and ``masks/CLASS/NAME.EXT``, with a mask for each class.
+    - a ``dataset.json`` of the Decathlon, which lists images and labels, or of nnU-Net, with
+      ``imagesTr/NAME_0000.EXT`` and ``labelsTr/NAME.EXT``.
+
+    Volumes ``NAME_0000.nii.gz``, ``NAME_0001.nii.gz`` are the channels of one image ``NAME``.
 
     Returns:
-        A list of ``{"image": path, "label": path}``, sorted by name.
+        A list of ``{"image": path, "label": path}``, sorted by name. A path is a list of paths if the image has a file
+        for each channel, or if each class has a mask.
 
     Raises:
         InputError: a folder is missing or empty, an image has no mask, or a mask differs in size from its image.
     """
-    return usable({"all": _list_folder(Path(dataset_dir)).sections["train"]}, dataset_dir)["all"]
+    candidates = list_folder(Path(dataset_dir)).sections["train"]
+    return usable({"all": sorted(candidates, key=lambda candidate: candidate.name)}, dataset_dir)["all"]
 
 
 def divide(
@@ -195,14 +136,14 @@ def make_datalist(
     seed: int = 42,
     fold: int = 0,
     skip_bad: bool = False,
+    labels: Labels | None = None,
 ) -> dict[str, list[Pair]]:
     """
     Divide a dataset into training, validation and test images, after reading all files' headers.
 
     Args:
-        dataset_dir: a folder with ``images/`` and ``masks/`` (see :func:`find_pairs`), or a MONAI or Decathlon
-            datalist. A datalist is a ``.json`` file with the section ``training``, and optionally ``validation`` and
-            ``test``.
+        dataset_dir: a folder (see :func:`find_pairs`), or a MONAI or Decathlon datalist. A datalist is a ``.json`` file
+            with the section ``training``, and optionally ``validation`` and ``test``.
         csvfile: CSV that says which images train, validate and test (see :func:`read_split`). Images that it does not
             name are left out. If it names no validation image, ``fold`` validates. None: draw the split from
             ``train_share`` and ``seed``.
@@ -211,19 +152,23 @@ def make_datalist(
         seed: seed of the split, and of the five folds of the training images.
         fold: number of the fold that validates, 0 to 4.
         skip_bad: read the whole files, leave out the pairs that cannot be used, and log a warning for each.
+        labels: the classes. They give the order of the masks in ``masks/CLASS``. None: those of the dataset.
 
     Returns:
-        Lists of ``{"image": path, "label": path}`` under ``training``, ``validation`` and ``test``.
+        Lists of ``{"image": path, "label": path}`` under ``training``, ``validation`` and ``test``. A path is a list of
+        paths if the image has a file for each channel, or if each class has a mask.
 
     Raises:
         InputError: a file cannot be used, or an argument is out of range. The message names it in one line.
     """
     if not 0 <= fold < FOLDS:
         raise InputError(f"fold is {fold}; give a number from 0 to {FOLDS - 1}")
-    parts = divide(list_candidates(dataset_dir), dataset_dir, csvfile, train_share, seed)
+    labels = labels or Labels(dataset_settings(dataset_dir).get("labels"))
+    parts = divide(list_candidates(dataset_dir, labels), dataset_dir, csvfile, train_share, seed)
     training, validation = parts["train"], parts["validation"]
     if not validation:
         folds = partition_dataset(training, num_partitions=FOLDS, shuffle=True, seed=seed)
         validation = folds.pop(fold)
         training = [candidate for part in folds for candidate in part]
-    return usable({"training": training, "validation": validation, "test": parts["test"]}, dataset_dir, skip_bad)
+    named = {"training": training, "validation": validation, "test": parts["test"]}
+    return usable(named, dataset_dir, skip_bad, labels)

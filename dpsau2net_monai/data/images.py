@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from monai.config import PathLike
+from monai.utils import ensure_tuple
 
 from ..errors import InputError
+from .dicom import find_series
 from .inspection import Pair, Problem
-from .reading import SUFFIXES, is_volume, name_of
+from .labels import Labels
+from .reading import NNUNET_FOLDERS, SUFFIXES, is_volume, name_of, stem_of
 
-__all__ = ["files_by_name", "find_images", "mask_path", "same_name_problem", "without_masks"]
+__all__ = [
+    "ImageFiles", "files_by_stem", "find_images", "group_files", "mask_path", "same_name_problem", "without_masks",
+]  # fmt: skip
+
+CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
-def files_by_name(folder: Path) -> dict[str, list[Path]]:
+class ImageFiles(NamedTuple):
+    """An image, before its files are opened."""
+
+    name: str
+    files: list[Path]  # one for each channel in their order, or one file with all channels
+    problem: Problem | None = None
+
+    @property
+    def paths(self) -> str | list[str]:
+        """The files as they stand in a list of images: one path, or a list of several."""
+        return str(self.files[0]) if len(self.files) == 1 else [str(file) for file in self.files]
+
+
+def files_by_stem(folder: Path, suffixes: str | tuple[str, ...] = SUFFIXES) -> dict[str, list[Path]]:
     """
-    List the images in ``folder``, sorted by :func:`name_of`.
+    List the images in ``folder``, sorted by :func:`~dpsau2net_monai.data.reading.stem_of`.
 
     A folder or a broken link with the name of an image is listed too. It gives an error later, instead of being ignored
     silently.
@@ -29,8 +51,8 @@ def files_by_name(folder: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     try:
         for path in sorted(folder.iterdir()):
-            if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
-                files.setdefault(name_of(path), []).append(path)
+            if path.name.lower().endswith(suffixes) and not path.name.startswith("."):
+                files.setdefault(stem_of(path), []).append(path)
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
     return dict(sorted(files.items()))
@@ -42,63 +64,148 @@ def same_name_problem(paths: Sequence[Path]) -> Problem:
     return Problem(str(paths[1]), "same name", text, True)
 
 
-def find_images(source: PathLike | Sequence[PathLike]) -> list[Pair]:
+def _missing_channel(name: str, channels: Mapping[int, list[Path]], missing: int, names: Sequence[str]) -> Problem:
+    present = next(iter(channels.values()))[0]
+    suffix = present.name[len(stem_of(present)) :]
+    called = f" ({names[missing]})" if missing < len(names) else ""
+    text = f"{present}: its image '{name}' has no channel {missing}{called}; add {name}_{missing:04d}{suffix}"
+    return Problem(str(present), "channel", text, True)
+
+
+def group_files(
+    files: Sequence[Path],
+    channel_names: Sequence[str] = (),
+    separate: Collection[str] = (),
+    most: int | None = None,
+) -> list[ImageFiles]:
     """
-    List images to segment.
+    Group the files of one folder into images. nnU-Net numbers the files of an image's channels: ``NAME_0000.nii.gz``,
+    ``NAME_0001.nii.gz``. Only volumes are grouped, and pictures in ``imagesTr`` and ``imagesTs`` beside a
+    ``dataset.json``. Other pictures with such numbers are images of their own.
 
     Args:
-        source: a folder, one file, or a list of files. Images are png, jpg, tif, bmp, nii and nii.gz files.
+        files: the files.
+        channel_names: names of the channels. Empty: unknown.
+        separate: stems of files that are images of their own, since there are masks with these names.
+        most: number of channels that an image can have. If a number in the folder is too large for it, the numbers are
+            not those of channels, and every file is an image of its own. None: any number.
 
     Returns:
-        A list of ``{"image": path}``. The images of a folder are sorted by name.
-
-    Raises:
-        InputError: a path does not exist or is not an image, there is no image, or two images have the same name and so
-            would have the same mask.
+        The images in the order of their files.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        images = [image for path in source for image in find_images(path)]
-        if not images:
-            raise InputError("dataset_dir: is an empty list; name at least one image")
-        names: dict[str, str] = {}
-        for image in images:
-            other = names.setdefault(name_of(image["image"]), image["image"])
-            if other != image["image"]:
-                raise InputError(f"{image['image']}: has the same name as {other}; segment them in two runs")
-        return images
+    of_nnunet = {
+        folder for folder in {file.parent for file in files}
+        if folder.name in NNUNET_FOLDERS and (folder.parent / "dataset.json").is_file()
+    }  # fmt: skip
+    matches = {
+        file: match
+        for file in files
+        if (is_volume(file) or file.parent in of_nnunet)
+        and (match := CHANNEL.fullmatch(stem_of(file)))
+        and stem_of(file) not in separate
+    }
+    numbers = {int(match[2]) for match in matches.values()}
+    if 0 not in numbers or (most is not None and max(numbers) >= most):
+        matches = {}
+    images: dict[str, dict[int, list[Path]]] = {}
+    for file in files:
+        name, number = (matches[file][1], int(matches[file][2])) if file in matches else (name_of(file), 0)
+        images.setdefault(name, {}).setdefault(number, []).append(file)
+    count = 1 + max((number for channels in images.values() for number in channels), default=0)
+    if count > 1 and len(channel_names) > 1:
+        count = len(channel_names)
+
+    groups = []
+    for name, channels in images.items():
+        problem = next((same_name_problem(same) for same in channels.values() if len(same) > 1), None)
+        missing = next((number for number in range(count) if number not in channels), None)
+        if problem is None and missing is not None:
+            problem = _missing_channel(name, channels, missing, channel_names)
+        groups.append(ImageFiles(name, [channels[number][0] for number in sorted(channels)], problem))
+    return groups
+
+
+def _list_files(source: PathLike) -> list[Path]:
     path = Path(source)
     if path.is_file():
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path}: is not an image of a known type ({', '.join(SUFFIXES)})")
-        return [{"image": str(path)}]
+        return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    files = files_by_name(path)
+    files = [file for same in files_by_stem(path).values() for file in same] or find_series(path)
     if not files:
         raise InputError(f"{path}: has no images; add some ({', '.join(SUFFIXES)})")
-    for same in files.values():
-        if len(same) > 1:
-            raise InputError(same_name_problem(same).message)
-    return [{"image": str(file)} for (file,) in files.values()]
+    return files
 
 
-def mask_path(output_dir: PathLike, image: PathLike) -> Path:
+def find_images(source: PathLike | Sequence[PathLike], in_channels: int | None = None) -> list[Pair]:
+    """
+    List images to segment.
+
+    Args:
+        source: a folder, one file, or a list of files. Images are png, jpg, tif, bmp, nii and nii.gz files. Volumes
+            ``NAME_0000.nii.gz``, ``NAME_0001.nii.gz`` are the channels of one image ``NAME`` (see
+            :func:`group_files`).
+        in_channels: number of channels that the network takes. Higher numbers in the names of volumes are not those of
+            channels. None: any number of channels.
+
+    Returns:
+        A list of ``{"image": path}``, or ``{"image": [path, path]}`` for an image of several files. The images of a
+        folder are sorted by name.
+
+    Raises:
+        InputError: a path does not exist or is not an image, there is no image, an image lacks a channel, or two images
+            have the same name and so would have the same mask.
+    """
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not sources:
+        raise InputError("dataset_dir: is an empty list; name at least one image")
+    folders: dict[Path, list[Path]] = {}
+    for file in dict.fromkeys(file for one in sources for file in _list_files(one)):
+        folders.setdefault(file.parent, []).append(file)
+    images = [image for files in folders.values() for image in group_files(files, most=in_channels)]
+    names: dict[str, Path] = {}
+    for image in images:
+        if image.problem:
+            raise InputError(image.problem.message)
+        other = names.setdefault(image.name, image.files[0])
+        if other != image.files[0]:
+            raise InputError(f"{image.files[0]}: has the same name as {other}; segment them in two runs")
+    return [{"image": image.paths} for image in images]
+
+
+def mask_path(output_dir: PathLike, image: PathLike | Sequence[PathLike]) -> Path:
     """Return the path of the mask of ``image``: ``NAME.nii.gz`` for a NIfTI, ``NAME.png`` for a picture."""
-    return Path(output_dir) / f"{name_of(image)}{'.nii.gz' if is_volume(image) else '.png'}"
+    suffix = ".nii.gz" if is_volume(ensure_tuple(image)[0]) else ".png"
+    return Path(output_dir) / f"{name_of(image)}{suffix}"
 
 
-def without_masks(images: Sequence[dict[str, str]], output_dir: PathLike) -> list[dict[str, str]]:
+def without_masks(
+    images: Sequence[Pair], output_dir: PathLike, labels: Labels | None = None, output_format: str = "nifti"
+) -> list[Pair]:
     """
     Select the images that are not segmented yet.
 
     Args:
         images: list of ``{"image": path}``.
         output_dir: folder that :class:`~dpsau2net_monai.transforms.SaveMaskd` writes the masks to.
+        labels: the classes. If each has masks of its own, an image needs all of them. None: one mask for each image.
+        output_format: ``dicom_seg`` if the masks of DICOM series are DICOM SEG, one file for all classes.
 
     Returns:
-        The part of ``images`` that has no mask in ``output_dir``.
+        The part of ``images`` that lacks a mask in ``output_dir``.
     """
-    left = [image for image in images if not mask_path(output_dir, image["image"]).exists()]
+    folders = [Path(output_dir)]
+    if output_format == "nifti" and labels is not None and labels.form == "files":
+        folders = [Path(output_dir, name) for name in labels.names]
+
+    def done(image: str | list[str]) -> bool:
+        if output_format == "dicom_seg":
+            return Path(output_dir, f"{name_of(image)}.dcm").exists()
+        return all(mask_path(folder, image).exists() for folder in folders)
+
+    left = [image for image in images if not done(image["image"])]
     if len(left) < len(images):
         logging.getLogger(__name__).info(
             f"{len(images) - len(left)} of {len(images)} images already have a mask in {output_dir}; "

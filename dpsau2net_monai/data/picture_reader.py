@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ..errors import InputError
 from .reading import PICTURE_SUFFIXES, reading
 
-__all__ = ["PictureHeader", "PictureReader", "read_picture", "read_picture_header"]
+__all__ = ["PictureHeader", "PictureReader", "read_picture", "read_picture_header", "read_stored", "stored_max"]
 
 WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # viewers apply the EXIF rotation of these formats
 
@@ -87,17 +87,17 @@ def read_picture(path: PathLike) -> np.ndarray:
         InputError: the file is not a picture, is cut short, holds several pictures, or holds integers that do not fit
             in 16 bits.
     """
-    array = _decode(path)
-    return array.astype(np.float32) / _stored_max(array)
+    array = read_stored(path)
+    return array.astype(np.float32) / stored_max(array)
 
 
-def _stored_max(array: np.ndarray) -> int:
-    """The largest value that an integer array's type can hold; 1 for bool and floating-point arrays."""
+def stored_max(array: np.ndarray) -> int:
+    """Return the largest value that an integer array's type can hold; 1 for bool and floating-point arrays."""
     return np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
 
 
-def _decode(path: PathLike) -> np.ndarray:
-    """:func:`read_picture` without the division: an array of bool, uint8, uint16 or float."""
+def read_stored(path: PathLike) -> np.ndarray:
+    """Do :func:`read_picture` without the division. Return an array of bool, uint8, uint16 or float."""
     with reading(path, "a picture"), Image.open(path) as opened:
         picture: Image.Image = opened
         _refuse_several(picture, path)
@@ -169,18 +169,18 @@ class PictureReader(ImageReader):
         return is_supported_format(filename, [suffix[1:] for suffix in PICTURE_SUFFIXES])
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[np.ndarray]:
-        return [_decode(path) for path in ensure_tuple(data)]
+        return [read_stored(path) for path in ensure_tuple(data)]
 
     def get_data(self, img: Sequence[np.ndarray]) -> tuple[np.ndarray, dict]:
         arrays: list[np.ndarray] = []
         meta: dict = {}
         for picture in img:
-            stored_max = _stored_max(picture)
-            array = np.swapaxes(picture.astype(np.float32) / stored_max, 0, 1)
+            largest = stored_max(picture)
+            array = np.swapaxes(picture.astype(np.float32) / largest, 0, 1)
             header = {
                 MetaKeys.SPATIAL_SHAPE: np.asarray(array.shape[:2]),
                 MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if array.ndim == 2 else -1,
-                "stored_max": stored_max,
+                "stored_max": largest,
             }
             arrays.append(array)
             _copy_compatible_dict(header, meta)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from monai.data import IterableDataset
+from monai.utils import ensure_tuple
 from tqdm import tqdm
 
 from ..errors import InputError, root_input_error
 from ..files import whole_file
+from .inspection import Pair
 
 __all__ = ["ReadableImages"]
 
@@ -24,16 +26,16 @@ class ReadableImages(IterableDataset):
     the iteration.
 
     Args:
-        data: list of ``{"image": path}``.
+        data: list of ``{"image": path}``, or of ``{"image": [path, path]}`` for images of several files.
         transform: transform that loads and prepares an image.
         failed: CSV to write if an image cannot be read, with the columns ``image`` and ``error``.
         progress: whether to show the progress bar. It shows only in a terminal.
     """
 
-    data: Sequence[dict[str, str]]
+    data: Sequence[Pair]
     transform: Callable
 
-    def __init__(self, data: Sequence[dict[str, str]], transform: Callable, failed: str, progress: bool = True) -> None:
+    def __init__(self, data: Sequence[Pair], transform: Callable, failed: str, progress: bool = True) -> None:
         super().__init__(data, transform)
         self.failed = Path(failed)
         self.progress = progress
@@ -49,7 +51,7 @@ class ReadableImages(IterableDataset):
                 cause = root_input_error(error)
                 if cause is None:
                     raise
-                self.errors.append((item["image"], str(cause)))
+                self.errors.append((ensure_tuple(item["image"])[0], str(cause)))
                 with (
                     whole_file(self.failed) as part,
                     open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,

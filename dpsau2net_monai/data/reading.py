@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,29 +11,55 @@ from typing import TypeVar
 import numpy as np
 import torch
 from monai.config import PathLike
+from monai.utils import ensure_tuple
 from PIL import UnidentifiedImageError
 
 from ..errors import InputError
 
 __all__ = [
-    "PICTURE_SUFFIXES", "SUFFIXES", "foreground", "is_volume", "name_of", "reading", "require_finite", "size_text",
+    "NNUNET_FOLDERS", "PICTURE_SUFFIXES", "SUFFIXES", "foreground", "is_series", "is_volume", "name_of", "reading",
+    "require_finite", "size_text", "stem_of",
 ]  # fmt: skip
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SUFFIXES = (*PICTURE_SUFFIXES, ".nii", ".nii.gz")
+NNUNET_FOLDERS = ("imagesTr", "imagesTs")  # of images, in a dataset of nnU-Net
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
+def is_series(path: PathLike) -> bool:
+    """Return whether a path is that of a DICOM series: a folder, unless it has the name of an image."""
+    return not str(path).lower().endswith(SUFFIXES) and Path(path).is_dir()
+
+
 def is_volume(path: PathLike) -> bool:
-    """Return whether a file is a NIfTI volume, by its name. Every other image is a picture."""
-    return str(path).lower().endswith((".nii", ".nii.gz"))
+    """Return whether an image is a NIfTI volume, by its name, or a DICOM series. Every other image is a picture."""
+    return str(path).lower().endswith((".nii", ".nii.gz")) or is_series(path)
 
 
-def name_of(path: PathLike) -> str:
-    """Return a file's name without its suffix. ``.nii.gz`` counts as one suffix."""
+def stem_of(path: PathLike) -> str:
+    """Return a file's name without its suffix. ``.nii.gz`` counts as one suffix. A series has no suffix."""
     name = Path(path).name
+    if is_series(path):
+        return name
     return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+
+
+def name_of(image: PathLike | Sequence[PathLike]) -> str:
+    """
+    Return an image's name. Its mask and all other outputs get this name.
+
+    It is the file's name without the suffix. nnU-Net adds the number of the channel, as in ``NAME_0000.nii.gz``. The
+    name is then ``NAME``. This holds for volumes, and for pictures in a folder ``imagesTr`` or ``imagesTs``. In other
+    pictures, such a number belongs to the name, because microscopes number their pictures.
+
+    Args:
+        image: the image's file, or the files of its channels, of which the first counts.
+    """
+    path = Path(ensure_tuple(image)[0])
+    numbered = is_volume(path) or path.parent.name in NNUNET_FOLDERS
+    return re.sub(r"(?<=.)_0000$", "", stem_of(path)) if numbered else stem_of(path)
 
 
 def size_text(size: Sequence[object]) -> str:

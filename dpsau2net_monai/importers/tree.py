@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from monai.config import PathLike
 
-from ..data.reading import name_of
+from ..data.reading import stem_of
 from ..errors import InputError
 from .archive import list_files
 from .importer import Importer, ImportSummary
@@ -134,8 +134,8 @@ def _by_folder(path: PurePosixPath) -> tuple[bool, Key]:
     for index in reversed(range(len(folders))):
         is_mask = bool(MASK.search(folders[index]))
         if is_mask or IMAGE.search(folders[index]):
-            return is_mask, Key(folders[:index] + folders[index + 1 :], name_of(path))
-    return False, Key(folders, name_of(path))
+            return is_mask, Key(folders[:index] + folders[index + 1 :], stem_of(path))
+    return False, Key(folders, stem_of(path))
 
 
 def _by_folder_and_name(path: PurePosixPath) -> tuple[bool, Key]:
@@ -150,12 +150,12 @@ def _by_folder_and_name(path: PurePosixPath) -> tuple[bool, Key]:
 def _by_name(path: PurePosixPath) -> tuple[bool, Key]:
     """Decide by a word for masks in the name, else by the folder. Remove these words, and those for images."""
     in_folder_of_masks, key = _by_folder_and_name(path)
-    return in_folder_of_masks or bool(MASK.search(name_of(path))), key
+    return in_folder_of_masks or bool(MASK.search(stem_of(path))), key
 
 
 def _common_suffix(paths: Sequence[PurePosixPath]) -> str | None:
     """Return the suffix, such as ``_lesion``, that pairs at least half of the files. None: there is none."""
-    stems = {(path.parent, name_of(path)) for path in paths}
+    stems = {(path.parent, stem_of(path)) for path in paths}
     counts: Counter[str] = Counter()
     for folder, name in stems:
         for match in re.finditer(r"[\s_.-]+(?=[A-Za-z]\D*$)", name):
@@ -166,7 +166,7 @@ def _common_suffix(paths: Sequence[PurePosixPath]) -> str | None:
 
 def _by_suffix(suffix: str) -> Rule:
     def rule(path: PurePosixPath) -> tuple[bool, Key]:
-        name = name_of(path)
+        name = stem_of(path)
         return name.endswith(suffix), Key(path.parts[:-1], name.removesuffix(suffix))
 
     return rule
@@ -196,7 +196,7 @@ def _items(pairing: Pairing, base: PurePosixPath, summary: ImportSummary) -> dic
     items: dict[str, Item] = {}
     pairs = set(pairing.pairs())
     for key, images in pairing.images.items():
-        name = "_".join([*key.folders, name_of(images[0])])
+        name = "_".join([*key.folders, stem_of(images[0])])
         if key in pairs and name not in items:
             items[name] = Item(str(base / images[0]), [str(base / pairing.masks[key][0])])
             continue

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..data.inspection import read_header
 from ..data.picture_reader import read_picture
-from ..data.reading import SUFFIXES, foreground, is_volume, name_of, require_finite, size_text
+from ..data.reading import SUFFIXES, foreground, is_volume, require_finite, size_text, stem_of
 from ..errors import InputError
 from ..files import whole_file
 from .archive import unpacked
@@ -27,6 +27,7 @@ __all__ = [
     "image_size",
     "is_image",
     "read_mask",
+    "require_outside",
     "require_size",
     "write_images",
     "write_pairs",
@@ -91,13 +92,23 @@ def read_mask(path: Path) -> tuple[np.ndarray, bool]:
     return inside, bool(((mask > 0) != inside).any())
 
 
+def require_outside(source: PathLike, output_dir: PathLike) -> None:
+    """
+    Raises:
+        InputError: ``output_dir`` is ``source`` or inside of it.
+    """
+    folder, output = Path(source), Path(output_dir).resolve()
+    if folder.is_dir() and folder.resolve() in (output, *output.parents):
+        raise InputError(f"{output_dir}: is inside of {source}, so its images would mix; name a folder beside it")
+
+
 def written_names(output_dir: PathLike, folders: tuple[str, ...] = ("masks",)) -> set[str]:
     """Return the names of the images that have a file in ``images`` and in each of ``folders``."""
     names = []
     for folder in ("images", *folders):
         path = Path(output_dir, folder)
         files = path.iterdir() if path.is_dir() else ()
-        names.append({name_of(file) for file in files if not file.name.startswith(".")})
+        names.append({stem_of(file) for file in files if not file.name.startswith(".")})
     return set.intersection(*names)
 
 
@@ -125,8 +136,7 @@ def write_images(
         InputError: ``source`` cannot be unpacked, or ``output_dir`` is inside of it.
     """
     source, output_dir = Path(source), Path(output_dir)
-    if source.is_dir() and source.resolve() in (output_dir.resolve(), *output_dir.resolve().parents):
-        raise InputError(f"{output_dir}: is inside of {source}, so its images would mix; name a folder beside it")
+    require_outside(source, output_dir)
     done = written_names(output_dir, folders)
     missing = {name: item for name, item in items.items() if name not in done}
     summary.kept += len(items) - len(missing)
@@ -181,7 +191,7 @@ def write_pairs(source: PathLike, output_dir: PathLike, items: Mapping[str, Item
 def _write(folder: Path, name: str, content: np.ndarray | Path) -> None:
     """Write an array as PNG, or copy a file. A file of a format that training does not read becomes a PNG."""
     if isinstance(content, Path) and content.name.lower().endswith(SUFFIXES):
-        suffix = content.name[len(name_of(content)) :]
+        suffix = content.name[len(stem_of(content)) :]
         with whole_file(folder / f"{name}{suffix}") as part:
             shutil.copyfile(content, part)
         return

@@ -17,14 +17,16 @@ from monai.bundle import ConfigParser
 from monai.config import get_config_values
 
 from .. import __version__
+from ..data import Task
+from ..data.inspection import Pair
 from ..errors import InputError
 from ..files import whole_file
 
 __all__ = ["RECORD", "record_run"]
 
-RECORD = ("run.json", "config.yaml", "datalist.json", "history.csv")
+RECORD = ("run.json", "config.yaml", "datalist.json", "history.csv", "task.yaml")
 
-Lists = Mapping[str, Sequence[Mapping[str, str]]]
+Lists = Mapping[str, Sequence[Pair]]
 
 
 def _parser_in_use() -> ConfigParser:
@@ -42,10 +44,12 @@ def _parser_in_use() -> ConfigParser:
     raise RuntimeError("record_run must be called from a bundle's config")
 
 
-def _absolute(lists: Lists) -> dict[str, list[dict[str, str]]]:
+def _absolute(lists: Lists) -> Lists:
+    def absolute(path: str | list[str]) -> str | list[str]:
+        return [str(Path(one).absolute()) for one in path] if isinstance(path, list) else str(Path(path).absolute())
+
     return {
-        part: [{key: str(Path(path).absolute()) for key, path in pair.items()} for pair in pairs]
-        for part, pairs in lists.items()
+        part: [{key: absolute(path) for key, path in pair.items()} for pair in pairs] for part, pairs in lists.items()
     }
 
 
@@ -81,12 +85,13 @@ def _texts(config: Mapping[str, Any], datalist: Lists, seed: int, now: datetime)
     }
 
 
-def record_run(folder: str, seed: int, datalist: Lists, resume: bool = False) -> None:
+def record_run(folder: str, seed: int, datalist: Lists, task: Task, resume: bool = False) -> None:
     """
     Prepare ``folder`` for the weights of a new run, and write
 
     - ``config.yaml``: the whole config with all overrides. ``--config_file`` takes it to repeat the run.
     - ``datalist.json``: the images that train, validate and test. ``--dataset_dir`` takes it.
+    - ``task.yaml``: what is segmented, in what images. Evaluation and segmentation read it from beside the weights.
     - ``run.json``: seed, command, time and versions.
 
     If a former run is there, its weights and its record move to a folder ``before-DATE-TIME`` within ``folder``. Its
@@ -96,8 +101,10 @@ def record_run(folder: str, seed: int, datalist: Lists, resume: bool = False) ->
     Args:
         folder: where the run writes its weights.
         seed: of the run.
-        datalist: lists of ``{"image": path, "label": path}`` by part. A part that is missing here, such as the test
-            images, is taken from the config's key ``datalist``, if the training images are from there too.
+        datalist: lists of ``{"image": path, "label": path}`` by part, where a path may be a list of paths. A part that
+            is missing here, such as the test images, is taken from the config's key ``datalist``, if the training
+            images are from there too.
+        task: what is segmented, in what images.
         resume: whether to continue the run that is recorded there. Then nothing is moved and nothing is written.
 
     Raises:
@@ -119,5 +126,6 @@ def record_run(folder: str, seed: int, datalist: Lists, resume: bool = False) ->
         for name, text in _texts(config, lists, seed, now).items():
             with whole_file(target / name) as part:
                 part.write_text(text + "\n", encoding="utf-8")
+        task.write(target / "task.yaml")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to ({error.strerror})") from error

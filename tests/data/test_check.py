@@ -4,11 +4,10 @@ import json
 import logging
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
+from sample_files import save
 
 from dpsau2net_monai.cli import main
 from dpsau2net_monai.data import check_dataset, make_datalist, read_split, synthesize, write_split
@@ -17,20 +16,6 @@ from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.transforms import LoadInputImaged, LoadMaskd
 
 RNG = np.random.default_rng(0)
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None, turn: int | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name.endswith((".nii", ".nii.gz")):
-        nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
-    elif path.suffix == ".tif":
-        tifffile.imwrite(path, array)
-    else:
-        exif = Image.Exif()
-        if turn:
-            exif[274] = turn
-        Image.fromarray(array).save(path, exif=exif)
-    return path
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -109,12 +94,14 @@ def test_size_and_foreground_are_those_that_training_gets(tmp_path):
         "label": str(save(tmp_path / "m.nii", noise(9, 8, 7) // 200)),
     }
     finding = inspect_pair(volume)
-    loaded = LoadMaskd("label", 3)(LoadInputImaged("image", 1, 3)(volume))
+    loaded = LoadMaskd("label", spatial_dims=3)(LoadInputImaged("image", 1, 3)(volume))
     assert finding.size == tuple(loaded["image"].shape[1:]) == (9, 8, 7)
     assert finding.foreground == pytest.approx(loaded["label"].mean().item())
 
 
 SHIFTED = np.array([[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+FLIPPED = np.diag([-1, 1, 1, 1])
+COARSE = np.diag([1, 1, 3, 1])
 
 
 @pytest.mark.parametrize(
@@ -133,6 +120,10 @@ SHIFTED = np.array([[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
         (("x.nii", noise(9, 8, 7)), ("x.nii.gz", noise(9, 8, 7) // 128, SHIFTED), ("x.nii.gz", "orientation", False)),
         (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 7) // 128, np.eye(4) + 1e-4), None),
         (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 6) // 128, SHIFTED), ("x.nii", "size", True)),
+        # the transforms for volumes would turn or resample the mask in another way than its image
+        (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 7) // 128, FLIPPED), ("x.nii", "orientation", True)),
+        (("x.nii", noise(9, 8, 7)), ("x.nii", noise(9, 8, 7) // 128, COARSE), ("x.nii", "orientation", True)),
+        (("x.nii", noise(9, 8, 1)), ("x.nii", noise(9, 8, 1) // 128, FLIPPED), ("x.nii", "orientation", False)),
     ],
 )
 def test_problems_that_headers_show_are_found_without_reading_pixels(image, mask, expected, tmp_path):
@@ -140,7 +131,7 @@ def test_problems_that_headers_show_are_found_without_reading_pixels(image, mask
         key: str(save(tmp_path / folder / name, array, *rest))
         for key, folder, (name, array, *rest) in (("image", "images", image), ("label", "masks", mask))
     }
-    problems = inspect_headers(pair)
+    problems = inspect_headers(pair).problems
     assert [(Path(p.file).name, p.kind, p.error) for p in problems] == ([expected] if expected else [])
     # a mask that is a JPEG is not quite binary
     assert problems == [p for p in inspect_pair(pair).problems if p.kind != "mask not binary"]
