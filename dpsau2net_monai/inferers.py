@@ -1,20 +1,40 @@
-"""An inferer for test-time augmentation."""
+"""Inferers for test-time augmentation, and for training in bfloat16 on a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SimpleInferer, SliceInferer, SlidingWindowInferer
+from torch import nn
 
-__all__ = ["TTAInferer"]
+from .data.reading import size_text
+from .data.task import Task
+from .errors import InputError
+
+__all__ = ["BFloat16Inferer", "TTAInferer", "window_inferer"]
+
+
+def window_inferer(task: Task, **options: Any) -> SlidingWindowInferer:
+    """
+    Return MONAI's inferer for the windows of ``task``: ``SlidingWindowInferer``, or ``SliceInferer`` where a 2D network
+    sees single slices of volumes.
+
+    Args:
+        task: what is segmented, in what images.
+        options: other arguments of the inferer.
+    """
+    if task.slice_axis < 0:
+        return SlidingWindowInferer(task.window, **options)
+    window = [side for axis, side in enumerate(task.window) if axis != task.slice_axis]
+    return SliceInferer(task.slice_axis, window, **options)
 
 
 class TTAInferer(Inferer):
     """
-    Test-time augmentation: infer eight views of the images, undo the flips and rotations, and average the foreground
+    Test-time augmentation: infer eight views of the images, undo the flips and rotations, and average the
     probabilities.
 
     In 2D, the views are the four rotations by 90 degrees, each with and without a flip. In 3D, they are the eight
@@ -25,15 +45,17 @@ class TTAInferer(Inferer):
 
     Args:
         inferer: inferer for each view, such as ``monai.inferers.SlidingWindowInferer``.
+        softmax: whether the probabilities are the softmax of the logits, not their sigmoid.
 
     Returns (of a call):
-        Logits of the averaged probabilities, in the shape that ``inferer`` returns. So sigmoid and threshold can follow
-        as without test-time augmentation.
+        Logits of the averaged probabilities, in the shape that ``inferer`` returns. So sigmoid and threshold, or
+        softmax, can follow as without test-time augmentation.
     """
 
-    def __init__(self, inferer: Inferer) -> None:
+    def __init__(self, inferer: Inferer, softmax: bool = False) -> None:
         super().__init__()
         self.inferer = inferer
+        self.softmax = softmax
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         axes = range(2, inputs.ndim)
@@ -45,6 +67,39 @@ class TTAInferer(Inferer):
         total = torch.zeros(())
         for flipped, turns in views:
             view = inputs.flip(flipped).rot90(turns, (2, 3))
-            logits = self.inferer(view, network, *args, **kwargs)
-            total = total + logits.float().sigmoid().rot90(-turns, (2, 3)).flip(flipped)
-        return torch.logit(total / len(views), eps=1e-6)
+            logits = self.inferer(view, network, *args, **kwargs).float()
+            probability = logits.softmax(1) if self.softmax else logits.sigmoid()
+            total = total + probability.rot90(-turns, (2, 3)).flip(flipped)
+        mean = total / len(views)
+        return mean.clamp(min=1e-6).log() if self.softmax else torch.logit(mean, eps=1e-6)
+
+
+class BFloat16Inferer(SimpleInferer):
+    """
+    Compute a network's training step in bfloat16 on a CPU, by autocast; the logits are returned in float32.
+    ``monai.engines.SupervisedTrainer`` has autocast for CUDA only.
+
+    With torch 2.13 on a CPU, the gradient of a 3D convolution's weights in bfloat16 is wrong on maps of less than three
+    voxels along an axis.
+
+    Raises:
+        InputError: an image is so small that a 3D convolution would see such a map.
+    """
+
+    SMALLEST = 3
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        def check(module: nn.Conv3d, args: tuple[torch.Tensor, ...]) -> None:
+            if min(args[0].shape[2:]) < self.SMALLEST and max(module.kernel_size) > 1:
+                crop, deepest = size_text(inputs.shape[2:]), size_text(args[0].shape[2:])
+                text = f"a crop of {crop} is too small for bfloat16 on a CPU: the network's deepest map would be"
+                raise InputError(f"{text} {deepest}; set amp to false, or crop_size to more")
+
+        convolutions = [module for module in cast(nn.Module, network).modules() if isinstance(module, nn.Conv3d)]
+        handles = [module.register_forward_pre_hook(check) for module in convolutions]
+        try:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().__call__(inputs, network, *args, **kwargs).float()
+        finally:
+            for handle in handles:
+                handle.remove()

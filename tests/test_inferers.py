@@ -4,7 +4,9 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer
 
-from dpsau2net_monai.inferers import TTAInferer
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer
+from dpsau2net_monai.networks import DPSAU2NetLite
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 5, 8), (1, 1, 4, 5, 6)], ids=["2D", "3D"])
@@ -26,3 +28,57 @@ def test_probabilities_are_averaged_not_logits():
     out = TTAInferer(SimpleInferer())(torch.zeros(1, 1, 2, 2), lambda x: ramp)
     expected = (torch.tensor(-4.0).sigmoid() + torch.tensor(8.0).sigmoid()) / 2
     torch.testing.assert_close(out.sigmoid(), expected.expand(1, 1, 2, 2))
+
+
+def test_probabilities_of_classes_that_exclude_each_other_are_averaged():
+    ramp = torch.tensor([[-1.0, 3.0], [0.0, 0.0], [2.0, 2.0]]).view(1, 3, 1, 2).expand(1, 3, 2, 2)
+    out = TTAInferer(SimpleInferer(), softmax=True)(torch.zeros(1, 1, 2, 2), lambda x: ramp)
+    expected = ramp.softmax(1).mean(-1, keepdim=True).expand(1, 3, 2, 2)  # half of the eight views swap the columns
+    torch.testing.assert_close(out.softmax(1), expected)
+
+
+def step(network, inferer, size=(40, 40, 40)):
+    """The logits of blobs, and the gradient of a loss, after which the network has its old weights."""
+    coarse = torch.rand(1, 1, *(side // 8 for side in size), generator=torch.Generator().manual_seed(1))
+    x = torch.nn.functional.interpolate(coarse, size=size, mode="trilinear")
+    network.zero_grad()
+    logits = inferer(x, network)
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, (x > 0.5).float().expand_as(logits)).backward()
+    return logits.detach(), torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+
+@pytest.mark.slow
+def test_a_step_in_bfloat16_is_close_to_one_in_float32():
+    torch.manual_seed(0)
+    network = DPSAU2NetLite(3, 1, 2)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    for _ in range(15):  # the first gradients of random weights change with any rounding
+        step(network, SimpleInferer())
+        optimizer.step()
+    expected_logits, expected = step(network, SimpleInferer())
+    logits, gradient = step(network, BFloat16Inferer())
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=0.05 * expected_logits.std().item())
+    assert not torch.equal(logits, expected_logits)
+    assert (gradient - expected).norm() < 0.1 * expected.norm()
+
+
+@pytest.mark.parametrize("size", [(3, 3, 3), (3, 5, 7), (5, 3, 3)])
+@pytest.mark.parametrize("options", [{}, {"dilation": 4}, {"groups": 8}], ids=["plain", "dilated", "depthwise"])
+def test_gradients_of_the_smallest_maps_that_are_let_through(options, size):
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv3d(8, 8, 3, padding=options.get("dilation", 1), **options)
+    x, upstream, gradients = torch.randn(2, 8, *size), torch.randn(2, 8, *size), []
+    for inferer in (SimpleInferer(), BFloat16Inferer()):
+        convolution.zero_grad()
+        inferer(x, convolution).backward(upstream)
+        gradients.append(convolution.weight.grad.clone())
+    assert (gradients[1] - gradients[0]).norm() < 0.01 * gradients[0].norm()
+
+
+def test_a_crop_too_small_for_bfloat16_is_refused_in_one_line():
+    network = DPSAU2NetLite(3, 1, 2)
+    with pytest.raises(InputError, match="a crop of 32 x 32 x 32 is too small for bfloat16 on a CPU.*2 x 2 x 2"):
+        step(network, BFloat16Inferer(), (32, 32, 32))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    step(network, SimpleInferer(), (32, 32, 32))

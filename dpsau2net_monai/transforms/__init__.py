@@ -1,4 +1,19 @@
+from .dicom import SaveDicomSegd
+from .intensity import normalization
+from .labels import LabelToChannelsd, ProbabilityToLabeld
 from .loading import LoadInputImaged, LoadMaskd
 from .saving import SaveInstanceTabled, SaveMaskd, SaveOverlayd
+from .spacing import ResampleSpacingd
 
-__all__ = ["LoadInputImaged", "LoadMaskd", "SaveInstanceTabled", "SaveMaskd", "SaveOverlayd"]
+__all__ = [
+    "LabelToChannelsd",
+    "LoadInputImaged",
+    "LoadMaskd",
+    "ProbabilityToLabeld",
+    "ResampleSpacingd",
+    "SaveDicomSegd",
+    "SaveInstanceTabled",
+    "SaveMaskd",
+    "SaveOverlayd",
+    "normalization",
+]

@@ -6,10 +6,12 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+import torch
 from monai.transforms import NormalizeIntensityd
 from PIL import Image
 
 import dpsau2net_monai.transforms.saving as saving
+from dpsau2net_monai.data import Labels
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.transforms import LoadInputImaged, SaveInstanceTabled
 
@@ -30,12 +32,12 @@ def save(path, array):
     return str(path)
 
 
-def objects_of(path, mask, folder, spatial_dims=2):
+def objects_of(path, mask, folder, spatial_dims=2, labels=None):
     """The table's head and its rows, after what the bundle does to an image before."""
-    data = LoadInputImaged("image", 3, spatial_dims)({"image": path})
+    data = LoadInputImaged("image", 3 if spatial_dims == 2 else 1, spatial_dims)({"image": path})
     data = NormalizeIntensityd("image")(data)
-    data["pred"] = data["image"][:1] * 0 + np.ascontiguousarray(mask)[None]
-    SaveInstanceTabled("pred", folder)(data)
+    data["pred"] = data["image"][:1] * 0 + torch.as_tensor(np.ascontiguousarray(mask))[None]
+    SaveInstanceTabled("pred", folder, labels)(data)
     (table,) = folder.iterdir()
     assert table.name == "image.csv"
     with open(table, newline="") as file:
@@ -68,8 +70,27 @@ def test_objects_of_a_volume(tmp_path):
     volume[1:3, 2:5, 3:7] = 1
     path = save(tmp_path / "image.nii.gz", volume * 7)
     head, rows = objects_of(path, volume, tmp_path / "objects", spatial_dims=3)
-    assert head == ["label", "volume", "centroid_x", "centroid_y", "centroid_z", "mean_intensity"]
-    assert rows == [["1", "24", "1.5", "3", "4.5", "7"]]
+    assert head == ["label", "volume", "volume_mm3", "centroid_x", "centroid_y", "centroid_z", "mean_intensity"]
+    assert rows == [["1", "24", "24", "1.5", "3", "4.5", "7"]]
+
+
+def test_the_volume_of_an_instance_is_that_of_its_voxels(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 6, 6), np.uint8), np.diag([-0.5, 1, 3, 1])), tmp_path / "image.nii.gz")
+    mask = np.zeros((6, 6, 6), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    _, rows = objects_of(str(tmp_path / "image.nii.gz"), mask, tmp_path / "objects", spatial_dims=3)
+    assert [row[:3] for row in rows] == [["1", "8", "12"]]
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_each_class_has_its_instances(regions, tmp_path):
+    labels = Labels({"whole": [1, 2], "core": [2]} if regions else {"background": 0, "whole": 1, "core": 2})
+    codes = np.zeros((30, 40), np.uint8)
+    codes[3:9, 10:16], codes[3:9, 16:18], codes[20, 30] = 1, 2, 2
+    head, rows = objects_of(save(tmp_path / "image.png", GREY), codes.T, tmp_path / "objects", labels=labels)
+    assert head[:3] == ["class", "label", "area"]
+    whole = [["whole", "1", "48"], ["whole", "2", "1"]] if regions else [["whole", "1", "36"]]
+    assert [row[:3] for row in rows] == [*whole, ["core", "1", "12"], ["core", "2", "1"]]
 
 
 def test_without_objects_there_is_the_head_alone(tmp_path):
@@ -81,7 +102,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
 
-    def stopped_table(labels, image):
+    def stopped_table(labels, image, spacing):
         def rows():
             yield "label"
             raise Stopped

@@ -1,0 +1,38 @@
+"""Normalising intensities by modality."""
+
+from __future__ import annotations
+
+import numpy as np
+from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
+
+from ..data.task import Task
+from ..errors import InputError
+
+__all__ = ["normalization"]
+
+
+def normalization(key: str, task: Task) -> Compose:
+    """
+    Return the transform that normalises the images of ``task`` (see ``modality`` and ``intensity`` of
+    :class:`dpsau2net_monai.data.Task`).
+
+    Args:
+        key: key of the images.
+        task: what is segmented, in what images.
+
+    Raises:
+        InputError: the images are CT, and the intensities of the training images are not known.
+    """
+    if task.modality == "picture":  # over all channels together: fits any bit depth and exposure, and keeps colours
+        return Compose([NormalizeIntensityd(key)])
+    if task.modality == "ct":
+        if task.intensity is None:
+            raise InputError("modality is ct, but the task has no intensity; take the task.yaml of the training")
+        low, high, mean, std = (task.intensity[name] for name in ("low", "high", "mean", "std"))
+        return Compose(
+            [
+                ScaleIntensityRanged(key, low, high, low, high, clip=True),
+                NormalizeIntensityd(key, subtrahend=np.array(mean), divisor=np.array(std)),
+            ]
+        )
+    return Compose([NormalizeIntensityd(key, channel_wise=True)])

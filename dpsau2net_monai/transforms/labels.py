@@ -1,0 +1,63 @@
+"""From probabilities to masks, and from masks to a channel for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from ..data.labels import Labels
+
+__all__ = ["LabelToChannelsd", "ProbabilityToLabeld"]
+
+
+class ProbabilityToLabeld(MapTransform):
+    """
+    Decide on the classes: the most probable one, or for classes that may overlap, those whose probability reaches the
+    threshold. ``monai.transforms.AsDiscrete`` does either, but not the combinations of regions that a dataset knows.
+
+    Args:
+        keys: keys of the probabilities, each (channels, spatial...).
+        labels: the classes.
+        threshold: of the probabilities of classes that may overlap, and of a single class.
+
+    Returns (of a call):
+        Codes (1, spatial...), see :class:`dpsau2net_monai.data.Labels`.
+    """
+
+    def __init__(self, keys: KeysCollection, labels: Labels, threshold: float = 0.5) -> None:
+        super().__init__(keys)
+        self.labels = labels
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.labels.codes(result[key], self.threshold)
+        return result
+
+
+class LabelToChannelsd(MapTransform):
+    """
+    Make a channel of 0 and 1 for each class. ``monai.transforms.AsDiscrete`` makes one-hot channels of classes that
+    exclude each other only.
+
+    Args:
+        keys: keys of the codes, each (1, spatial...).
+        labels: the classes.
+        background: whether the background has a channel too, where the classes exclude each other. A loss needs it.
+            Metrics do without it.
+    """
+
+    def __init__(self, keys: KeysCollection, labels: Labels, background: bool = False) -> None:
+        super().__init__(keys)
+        self.labels = labels
+        self.background = background and labels.softmax
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.labels.channels(result[key], self.background)
+        return result
