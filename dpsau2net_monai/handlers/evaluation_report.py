@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,26 @@ from monai.engines import Evaluator
 from monai.utils import ImageMetaKey
 from PIL import Image
 
+from ..data.labels import Labels
 from ..data.reading import name_of, reading, size_text
 from ..errors import InputError
 from ..files import whole_file
-from ..metrics import instance_metrics, split_instances
-from ..report import Example, draw_pictures, render_page, summarise
-from ..visualize import as_pictures
+from ..metrics import instance_metrics, split_instances, volumes
+from ..report import Example, draw_pictures, draw_slices, render_page, summarise
+from ..visualize import Volume, as_pictures, stretch
 
 __all__ = ["EvaluationReport"]
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 20)]
 PAGE_CHARACTERS = 36_000_000  # for all images of the page
+PLANES_SHARE = 0.25  # of a volume's characters, for its three planes; its axial slices have the rest
+LONGEST_PLANES = 1024  # longer side of the picture of the three planes, in pixels
 
 
 def dice_by_threshold(probability: torch.Tensor, true: torch.Tensor) -> list[float]:
     """
-    Return the Dice of ``probability`` with the mask ``true``, both of one shape, at each of ``THRESHOLDS``. It is 1
-    where both masks are empty.
+    Return the Dice of ``probability`` with the mask ``true``, both of one shape, at each of ``THRESHOLDS``. It is 1 if
+    both masks are empty.
     """
     edges = torch.tensor(THRESHOLDS, dtype=torch.float32, device=probability.device)
     bins = torch.bucketize(probability.float().contiguous(), edges, right=True)  # how many thresholds a pixel reaches
@@ -46,24 +49,25 @@ def dice_by_threshold(probability: torch.Tensor, true: torch.Tensor) -> list[flo
     return torch.where(sums > 0, 2 * reaching(bins[true]) / sums.clamp(min=1), torch.ones_like(sums)).tolist()
 
 
-def metrics_by_image(details: Mapping[str, torch.Tensor]) -> list[dict[str, float]]:
+def metrics_by_image(details: Mapping[str, torch.Tensor], classes: Sequence[str]) -> list[dict[str, float]]:
     """
     Turn an evaluator's ``metric_details`` into the metrics of each image.
 
     Args:
-        details: a tensor (images, channels) for each metric.
+        details: a tensor (images, classes) for each metric.
+        classes: names of the classes.
 
     Returns:
-        A dictionary for each image. A metric of several channels has its mean under its name, and each channel's value
-        under ``NAME_CHANNEL``.
+        A dictionary for each image. Where there are several classes, a metric's mean over the classes is under its
+        name, and each class's value under ``NAME_CLASS``.
     """
     columns: dict[str, list[float]] = {}
     for key, values in details.items():
         name = key.removeprefix("val_").removeprefix("mean_")
         table = torch.as_tensor(values).reshape(len(values), -1)
         columns[name] = table.nanmean(1).tolist()
-        if table.shape[1] > 1:
-            columns.update({f"{name}_{channel}": table[:, channel].tolist() for channel in range(table.shape[1])})
+        if len(classes) > 1:
+            columns.update({f"{name}_{class_}": column.tolist() for class_, column in zip(classes, table.T)})
     return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
 
@@ -79,22 +83,33 @@ class EvaluationReport:
 
     The predicted instances are the connected components of the mask, split where they touch (see
     :func:`dpsau2net_monai.metrics.split_instances`). The true instances are those of ``instances_dir/NAME.EXT``. Where
-    there is no such file, the true mask is split in the same way. A pixel that is foreground in any channel counts as
-    foreground in the instances, the pictures and the chart of thresholds.
+    there is no such file, the true mask is split in the same way. Only pictures of a single class have metrics of
+    instances.
+
+    Volumes have, in millilitres, the volumes of the true and of the predicted mask and their difference. The page shows
+    them as slices (see :class:`dpsau2net_monai.visualize.Volume`).
 
     Args:
         output_dir: folder to write to.
         facts: lines for the page's head, such as the weights and the images.
+        labels: the classes.
         threshold: of the probability, with which ``pred`` was made.
         instances_dir: folder of pictures of numbered instances.
         history: ``history.csv`` of the training run. Where it does not exist, the page has no training curves.
     """
 
     def __init__(
-        self, output_dir: str, facts: Mapping[str, object], threshold: float, instances_dir: str, history: str
+        self,
+        output_dir: str,
+        facts: Mapping[str, object],
+        labels: Labels,
+        threshold: float,
+        instances_dir: str,
+        history: str,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.facts = facts
+        self.labels = labels
         self.threshold = threshold
         self.instances_dir = Path(instances_dir)
         self.history = Path(history)
@@ -111,25 +126,48 @@ class EvaluationReport:
 
     def start(self, engine: Evaluator) -> None:
         self.images: list[Example] = []
+        self.volumes: list[dict[str, torch.Tensor]] = []  # of each image and class, in ml
         self.dice: list[list[float]] = []  # for each image, at each of the thresholds
 
     def add(self, engine: Evaluator) -> None:
         loader: Any = engine.data_loader
         limit = PAGE_CHARACTERS // len(loader.dataset)
         for item in engine.state.output:
-            path = item["image"].meta[ImageMetaKey.FILENAME_OR_OBJ]
-            label, pred, probability = (item[key].amax(0, keepdim=True) for key in ("label", "pred", "probability"))
-            predicted, true = (mask[0].cpu().numpy() > 0 for mask in (pred, label))
-            instances = instance_metrics(self._true_instances(path, true), split_instances(predicted))
-            picture, truth, prediction = as_pictures(item["image"], label, pred)
-            pictures = draw_pictures(picture, truth, prediction, limit)
-            self.images.append(Example(name_of(path), instances, pictures))
-            self.dice.append(dice_by_threshold(probability[0], label[0] > 0))
+            self.images.append(self._example(item, limit))
+            if item["pred"].ndim == 4:
+                self.volumes.append(volumes(item["label"], item["pred"]))
+            if not self.labels.softmax:
+                classes = zip(item["probability"], item["label"] > 0)
+                self.dice.append(np.mean([dice_by_threshold(*of_class) for of_class in classes], axis=0).tolist())
+
+    def _example(self, item: Mapping[str, Any], limit: int) -> Example:
+        """Return an image with its pictures, and with its metrics of instances, if it has such."""
+        path = item["image"].meta[ImageMetaKey.FILENAME_OR_OBJ]
+        masks = item["label"], item["pred"]
+        if item["pred"].ndim == 4:
+            volume = Volume(item["image"], *masks)
+            image, truth, prediction = volume.planes()
+            for_planes = int(PLANES_SHARE * limit)
+            colours = np.repeat(image[..., None], 3, axis=2)
+            pictures = draw_pictures(colours, truth, prediction, for_planes, False, LONGEST_PLANES)
+            return Example(name_of(path), {}, pictures, draw_slices(volume, limit - for_planes))
+        image, truth, prediction = as_pictures(item["image"], *masks)
+        single = len(self.labels.names) == 1
+        pictures = draw_pictures(stretch(image), truth, prediction, limit, single)
+        if not single:
+            return Example(name_of(path), {}, pictures)
+        true, predicted = (mask[0].cpu().numpy() > 0 for mask in masks)
+        instances = instance_metrics(self._true_instances(path, true), split_instances(predicted))
+        return Example(name_of(path), instances, pictures)
 
     def write(self, engine: Evaluator) -> None:
-        of_pixels = metrics_by_image(engine.state.metric_details)
+        details = dict(engine.state.metric_details)
+        if self.volumes:
+            details |= {name: torch.stack([one[name] for one in self.volumes]) for name in self.volumes[0]}
+        classes = self.labels.names
         images = [
-            image._replace(metrics={**metrics, **image.metrics}) for image, metrics in zip(self.images, of_pixels)
+            image._replace(metrics={**metrics, **image.metrics})
+            for image, metrics in zip(self.images, metrics_by_image(details, classes))
         ]
         names = list(images[0].metrics)
         with whole_file(self.output_dir / "images.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
@@ -141,14 +179,16 @@ class EvaluationReport:
         if self.history.is_file():
             with open(self.history, newline="", encoding="utf-8") as file:
                 history = list(csv.DictReader(file))
+        of_classes = {f"{name}_{class_}" for name in names for class_ in classes}
         page = render_page(
             "Evaluation",
             {**{name: str(value) for name, value in self.facts.items()}, "Date": f"{datetime.date.today()}"},
-            {name: summarise([image.metrics[name] for image in images]) for name in names},
+            {name: summarise([image.metrics[name] for image in images]) for name in names if name not in of_classes},
             images,
             self.threshold,
-            dict(zip(THRESHOLDS, np.mean(self.dice, axis=0).tolist())),
+            dict(zip(THRESHOLDS, np.mean(self.dice, axis=0).tolist())) if self.dice else {},
             history,
+            classes if len(classes) > 1 else (),
         )
         path = self.output_dir / "report.html"
         with whole_file(path) as part:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -138,25 +140,30 @@ def instance_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, float
     }
 
 
-def instance_table(labels: np.ndarray, image: np.ndarray) -> dict[str, np.ndarray]:
+def instance_table(
+    labels: np.ndarray, image: np.ndarray, spacing: Sequence[float] | None = None
+) -> dict[str, np.ndarray]:
     """
     Measure each instance.
 
     Args:
         labels: numbered instances (row, column) or (x, y, z); 0 is the background.
         image: array of the same shape, or with an additional last axis of channels.
+        spacing: of the voxels in mm. None: the table has no volume in mm³.
 
     Returns:
         The columns of a table with one row per instance:
 
         - ``label``: number of the instance,
-        - ``area`` in pixels, or in 3D ``volume`` in voxels,
+        - ``area`` in pixels, or in 3D ``volume`` in voxels, and with a spacing ``volume_mm3``,
         - ``centroid_row`` and ``centroid_column``, or in 3D ``centroid_x``, ``_y`` and ``_z``, in pixels from 0,
         - ``mean_intensity``, or with several channels ``mean_intensity_0``, ``_1`` ...
     """
     table = regionprops_table(labels, image, ("label", "area", "centroid", "intensity_mean"), separator="_")
     size, axes = ("area", ("row", "column")) if labels.ndim == 2 else ("volume", ("x", "y", "z"))
     columns = {"label": table["label"], size: table["area"].astype(int)}
+    if spacing is not None:
+        columns["volume_mm3"] = table["area"] * math.prod(spacing)
     columns |= {f"centroid_{axis}": table[f"centroid_{i}"] for i, axis in enumerate(axes)}
     means = {name: column for name, column in table.items() if name.startswith("intensity_mean")}
     return columns | {name.replace("intensity_mean", "mean_intensity"): column for name, column in means.items()}

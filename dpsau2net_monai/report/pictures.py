@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,12 +13,14 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
-from ..visualize import stretch
+from ..visualize import Volume, class_colours
 
-__all__ = ["NEAR", "Pictures", "draw_pictures"]
+__all__ = ["NEAR", "Pictures", "Slices", "draw_pictures", "draw_slices"]
 
 NEAR = 2  # two contours agree up to this distance, in pixels of the original image
 LONGEST, SHORTEST = 512, 32  # limits of the pictures' longer side, in pixels
+LONGEST_SLICE = 256  # the same of each of a volume's slices
+SLICE_LIMIT = 3000  # characters that a slice needs at least; a volume with fewer for each shows every n-th slice
 QUALITIES = (90, 80, 70, 60, 50, 40)  # of the JPEG, from the best
 TOLERANCE = 0.3  # largest error of a simplified contour, in pixels of the picture
 CONTOURS_SHARE = 0.4  # of the limit; so a prediction of many specks leaves enough for the image
@@ -31,11 +34,10 @@ class Pictures(NamedTuple):
         width: width of the three pictures in pixels.
         height: their height in pixels.
         image: data URI of the image as a JPEG.
-        truth: data URI of the true mask as a 1-bit PNG.
-        prediction: data URI of the predicted mask as a 1-bit PNG.
-        right: right parts of the contours as SVG path data, in pixels of the pictures.
-        missed: missed parts, likewise.
-        false: false parts, likewise.
+        truth: data URI of the true mask as a PNG, white for a single class, else with the classes' colours.
+        prediction: data URI of the predicted mask, likewise.
+        contours: the contours as SVG path data, in pixels of the pictures, a path for each class. Their kinds are
+            ``right``, ``false`` and ``missed``, or ``predicted`` and ``true``; see :func:`draw_pictures`.
     """
 
     width: int
@@ -43,9 +45,30 @@ class Pictures(NamedTuple):
     image: str
     truth: str
     prediction: str
-    right: str
-    missed: str
-    false: str
+    contours: dict[str, list[str]]
+
+    @property
+    def size(self) -> int:
+        """Number of characters in the page."""
+        paths = [path for of_kind in self.contours.values() for path in of_kind]
+        return sum(map(len, (self.image, self.truth, self.prediction, *paths)))
+
+
+class Slices(NamedTuple):
+    """
+    The axial slices of a volume.
+
+    Args:
+        total: number of slices of the volume.
+        numbers: the numbers of the slices that the page has. The lowest slice of the volume has the number 1.
+        start: index of the slice to show first.
+        pictures: the pictures of each slice.
+    """
+
+    total: int
+    numbers: list[int]
+    start: int
+    pictures: list[Pictures]
 
 
 def _contours(mask: np.ndarray) -> list[np.ndarray]:
@@ -133,47 +156,99 @@ def _data_uri(picture: Image.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def draw_pictures(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, limit: int = 50_000) -> Pictures:
+def _lines(truth: np.ndarray, prediction: np.ndarray, agreement: bool) -> dict[str, list[list[np.ndarray]]]:
+    """Return the lines to draw by kind, for each class. See :func:`draw_pictures` for the arguments."""
+    true, predicted = ([_contours(mask) for mask in masks] for masks in (truth, prediction))
+    if not agreement:
+        return {"predicted": predicted, "true": true}
+    right, false = _cut(predicted[0], true[0])
+    return {"right": [right], "false": [false], "missed": [_cut(true[0], predicted[0])[1]]}
+
+
+def _small_mask(masks: np.ndarray, shape: tuple[int, int]) -> str:
+    """Return masks (classes, height, width) as the data URI of one PNG of the size (width, height)."""
+    if len(masks) == 1:
+        small = Image.fromarray(masks[0].astype(np.uint8) * 255).resize(shape, Image.Resampling.BOX)
+        return _data_uri(small.point(lambda value: 255 * (value > 127), "1"), "PNG")
+    classes = np.zeros(masks.shape[1:], np.uint8)
+    for i in np.argsort([-mask.sum() for mask in masks], kind="stable"):  # the smaller classes over the larger ones
+        classes[masks[i]] = i + 1
+    picture = Image.fromarray(classes)  # of up to 255 classes, which is the most that a palette has
+    picture.putpalette([0, 0, 0, *(value for colour in class_colours(len(masks)) for value in colour)])
+    return _data_uri(picture.resize(shape, Image.Resampling.NEAREST), "PNG")
+
+
+def draw_pictures(
+    image: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    limit: int = 50_000,
+    agreement: bool = True,
+    longest: int = LONGEST,
+) -> Pictures:
     """
     Draw an image and its masks, and compare the contours of the masks.
 
     Args:
-        image: array (height, width, channels) of any range, with 1, 3 or 4 channels; see
-            :func:`~dpsau2net_monai.visualize.stretch`.
-        truth: true mask (height, width) of 0 and 1.
-        prediction: predicted mask (height, width) of 0 and 1.
+        image: uint8 array (height, width, 3).
+        truth: true masks (classes, height, width) of 0 and 1.
+        prediction: predicted masks, likewise.
         limit: largest number of characters of these pictures in the page. To meet it, the contours get coarser first,
             then the JPEG's quality lower, then all pictures smaller, down to 32 pixels.
+        agreement: whether the contours show where truth and prediction of a single class agree. ``missed`` is the part
+            of the true contour that is more than 2 pixels of the image away from the predicted contour. ``false`` is
+            the part of the predicted contour that is more than 2 pixels away from the true contour. ``right`` is the
+            rest of the predicted contour. Otherwise, the contours are ``predicted`` and ``true``.
+        longest: largest number of pixels of the longer side.
 
     Returns:
-        Pictures with at most 512 pixels on the longer side. They are never enlarged. ``missed`` is the part of the true
-        contour that is more than 2 pixels of the image away from the predicted contour. ``false`` is the part of the
-        predicted contour that is more than 2 pixels away from the true contour. ``right`` is the rest of the predicted
-        contour.
+        The pictures. They are never enlarged.
     """
-    picture = Image.fromarray(stretch(image))
-    masks = [Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255) for mask in (truth, prediction)]
-    true, predicted = (_contours(np.asarray(mask) > 0) for mask in masks)
-    right, false = _cut(predicted, true)
-    lines = [right, _cut(true, predicted)[1], false]
+    picture = Image.fromarray(image)
+    truth, prediction = (np.asarray(masks) > 0 for masks in (truth, prediction))
+    lines = _lines(truth, prediction, agreement)
 
-    size, tolerance = min(LONGEST, max(picture.size)), TOLERANCE
+    size, tolerance = min(longest, max(picture.size)), TOLERANCE
     while True:
         factor = size / max(picture.size)
         shape = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
         scale = np.divide(shape, picture.size)
-        lines = [_simplify(runs, tolerance / factor, tolerance == TOLERANCE) for runs in lines]
-        paths = [_path(runs, scale) for runs in lines]
-        if sum(map(len, paths)) > CONTOURS_SHARE * limit and tolerance < size:
+        lines = {
+            kind: [_simplify(runs, tolerance / factor, tolerance == TOLERANCE) for runs in classes]
+            for kind, classes in lines.items()
+        }
+        paths = {kind: [_path(runs, scale) for runs in classes] for kind, classes in lines.items()}
+        characters = sum(len(path) for of_kind in paths.values() for path in of_kind)
+        if characters > CONTOURS_SHARE * limit and tolerance < size:
             tolerance *= 2
             continue
-        small_masks = (mask.resize(shape, Image.Resampling.BOX) for mask in masks)
-        rest = [_data_uri(mask.point(lambda value: 255 * (value > 127), "1"), "PNG") for mask in small_masks] + paths
+        small_truth, small_prediction = _small_mask(truth, shape), _small_mask(prediction, shape)
         small = picture.resize(shape, Image.Resampling.LANCZOS)
         for quality in QUALITIES:
             jpeg = _data_uri(small, "JPEG", quality=quality)
-            if len(jpeg) + sum(map(len, rest)) <= limit:
-                return Pictures(*shape, jpeg, *rest)
+            pictures = Pictures(*shape, jpeg, small_truth, small_prediction, paths)
+            if pictures.size <= limit:
+                return pictures
         if size <= SHORTEST:
-            return Pictures(*shape, jpeg, *rest)
+            return pictures
         size = max(SHORTEST, size * 3 // 4)
+
+
+def draw_slices(volume: Volume, limit: int) -> Slices:
+    """
+    Draw the axial slices of a volume.
+
+    Args:
+        volume: with the true and the predicted masks.
+        limit: largest number of characters of the slices in the page. To meet it, the slices get smaller, then only
+            every n-th slice is drawn.
+    """
+    step = max(1, math.ceil(volume.depth * SLICE_LIMIT / limit))
+    middle = volume.centre[2]
+    shown = range(volume.depth - 1 - (volume.depth - 1 - middle) % step, -1, -step)  # the lowest slice first
+    pictures = []
+    for index in shown:
+        image, truth, prediction = volume.slice(2, index)
+        image = np.repeat(image[..., None], 3, axis=2)
+        pictures.append(draw_pictures(image, truth, prediction, limit // len(shown), False, LONGEST_SLICE))
+    return Slices(volume.depth, [volume.depth - index for index in shown], shown.index(middle), pictures)

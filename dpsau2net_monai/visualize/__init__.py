@@ -1,4 +1,17 @@
-from .contours import as_pictures, draw_contours, stretch
-from .palette import PREDICTION, TRUTH, hexadecimal
+from .contours import draw_class_contours, draw_contours, stretch
+from .palette import PREDICTION, TRUTH, class_colours, contour_colours, hexadecimal
+from .pictures import as_pictures
+from .volume import Volume
 
-__all__ = ["PREDICTION", "TRUTH", "as_pictures", "draw_contours", "hexadecimal", "stretch"]
+__all__ = [
+    "PREDICTION",
+    "TRUTH",
+    "Volume",
+    "as_pictures",
+    "class_colours",
+    "contour_colours",
+    "draw_class_contours",
+    "draw_contours",
+    "hexadecimal",
+    "stretch",
+]

@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from skimage.draw import ellipse, rectangle
 
-from dpsau2net_monai.report import Example, Pictures, Summary, draw_pictures, render_page, summarise
+from dpsau2net_monai.report import Example, Pictures, Slices, Summary, draw_pictures, render_page, summarise
+from dpsau2net_monai.visualize import class_colours, stretch
 
 RNG = np.random.default_rng(0)
 NASTY = "<b>\"x'&amp;\u2028\udcff</script>"  # a file's name may be like this
@@ -46,20 +47,30 @@ def grey(shape: tuple[int, int]) -> np.ndarray:
     return RNG.normal(size=(*shape, 1))
 
 
+def draw_one(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, limit: int = 50_000) -> Pictures:
+    """Pictures of a single class."""
+    return draw_pictures(stretch(image), truth[None], prediction[None], limit)
+
+
+def compared(truth: np.ndarray, prediction: np.ndarray) -> list[str]:
+    """The paths of the right, missed and false contours of a single class."""
+    contours = draw_one(grey(truth.shape), truth, prediction).contours
+    return [contours[kind][0] for kind in ("right", "missed", "false")]
+
+
 def test_a_contour_up_to_two_pixels_away_is_right():
     truth = square((60, 80), (20, 30))
     for shift in (0, 1, 2):
-        drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, shift, 1))
-        assert drawn.right and not drawn.missed and not drawn.false, shift
+        right, missed, false = compared(truth, np.roll(truth, shift, 1))
+        assert right and not missed and not false, shift
         # the columns 30 to 49 extend from 30 to 50
-        assert points(drawn.right).min(0).tolist() == [30 + shift, 20]
-        assert points(drawn.right).max(0).tolist() == [50 + shift, 40]
+        assert points(right).min(0).tolist() == [30 + shift, 20]
+        assert points(right).max(0).tolist() == [50 + shift, 40]
 
 
 def test_a_contour_six_pixels_away_is_missed_and_false():
     truth = square((60, 80), (20, 30))
-    drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, 6, 1))
-    missed, false, right = points(drawn.missed), points(drawn.false), points(drawn.right)
+    right, missed, false = map(points, compared(truth, np.roll(truth, 6, 1)))
     # the left and the right edges, which are shifted
     assert set(missed[:, 0].round()) & {30.0, 50.0} == {30.0, 50.0}
     assert set(false[:, 0].round()) & {36.0, 56.0} == {36.0, 56.0}
@@ -70,19 +81,18 @@ def test_a_contour_six_pixels_away_is_missed_and_false():
 def test_an_instance_of_only_one_mask_is_missed_or_false():
     truth = square((60, 120), (20, 10), (20, 50))
     prediction = square((60, 120), (20, 50), (20, 90))
-    drawn = draw_pictures(grey(truth.shape), truth, prediction)
-    for path, left in ((drawn.missed, 10), (drawn.right, 50), (drawn.false, 90)):
+    for path, left in zip(compared(truth, prediction), (50, 10, 90)):
         assert path.count("M") == 1
         assert points(path).min(0).tolist() == [left, 20] and points(path).max(0).tolist() == [left + 20, 40]
 
 
 def test_empty_and_full_masks():
     empty, full = np.zeros((40, 50), np.uint8), np.ones((40, 50), np.uint8)
-    assert draw_pictures(grey(empty.shape), empty, empty)[-3:] == ("", "", "")
-    drawn = draw_pictures(grey(empty.shape), full, empty)
-    assert (drawn.right, drawn.false) == ("", "") and points(drawn.missed).max(0).tolist() == [50, 40]
-    assert draw_pictures(grey(empty.shape), empty, full)[-3:] == ("", "", drawn.missed)
-    assert draw_pictures(grey(empty.shape), full, full)[-3:] == (drawn.missed, "", "")
+    assert compared(empty, empty) == ["", "", ""]
+    right, missed, false = compared(full, empty)
+    assert (right, false) == ("", "") and points(missed).max(0).tolist() == [50, 40]
+    assert compared(empty, full) == ["", "", missed]
+    assert compared(full, full) == [missed, "", ""]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -91,7 +101,7 @@ def test_pictures_have_the_same_size_and_are_never_enlarged(channels):
         truth = np.zeros(shape, bool)
         truth[: shape[0] // 2] = True
         image = np.broadcast_to(np.linspace(-3, 900, shape[0])[:, None, None], (*shape, channels))
-        drawn = draw_pictures(image, truth, ~truth)
+        drawn = draw_one(image, truth, ~truth)
         assert (drawn.width, drawn.height) == size
         pictures = [decoded(uri) for uri in drawn[2:5]]
         assert [picture.size for picture in pictures] == [size] * 3
@@ -107,10 +117,9 @@ def test_contours_of_a_shrunk_picture_stay_in_place():
     for row in range(60, 1000, 80):
         for column in range(60, 1340, 80):
             truth[ellipse(row, column, 25, 18)] = 1
-    drawn = draw_pictures(grey(truth.shape), truth, np.roll(truth, 1, 0))
-    assert (drawn.missed, drawn.false) == ("", "") and drawn.right.count("M") == 12 * 16
-    scale = drawn.width / 1388
-    xy = points(drawn.right).reshape(-1, 2)[0] / scale
+    right, missed, false = compared(truth, np.roll(truth, 1, 0))
+    assert (missed, false) == ("", "") and right.count("M") == 12 * 16
+    xy = points(right).reshape(-1, 2)[0] * 1388 / 512
     assert np.abs(np.hypot((xy[0] - 60.5) / 18, (xy[1] - 61.5) / 25) - 1) < 0.1
 
 
@@ -119,14 +128,29 @@ def test_pictures_keep_the_limit(noisy_masks):
     image = RNG.integers(0, 256, (200, 250, 3), np.uint8)
     mask = RNG.integers(0, 2, image.shape[:2], np.uint8) if noisy_masks else square(image.shape[:2], (50, 60), side=90)
     for limit in (50_000, 15_000):
-        drawn = draw_pictures(image, mask, np.roll(mask, 9, 0), limit)
-        assert limit / 2 < sum(map(len, drawn[2:])) <= limit
-        assert drawn.width > 100 and drawn.right
+        drawn = draw_one(image, mask, np.roll(mask, 9, 0), limit)
+        assert limit / 2 < drawn.size <= limit
+        assert drawn.width > 100 and drawn.contours["right"][0]
+
+
+def test_several_classes_have_their_colours_and_both_contours():
+    truth = np.stack([square((60, 80), (10, 10), side=40), square((60, 80), (20, 20))])  # the second within the first
+    prediction = np.roll(truth, 6, 2)
+    drawn = draw_pictures(stretch(grey((60, 80))), truth, prediction, agreement=False)
+    for kind, left in (("true", 10), ("predicted", 16)):
+        assert [points(path)[:, 0].min() for path in drawn.contours[kind]] == [left, left + 10]
+    first, second = class_colours(2)
+    colours = [[pixel(decoded(uri), *xy) for xy in ((12, 12), (30, 30), (70, 50))] for uri in drawn[3:5]]
+    assert colours == [[first, second, (0, 0, 0)], [(0, 0, 0), second, (0, 0, 0)]]
+
+
+def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    return picture.convert("RGB").getpixel((x, y))
 
 
 def example(name: str, dice: float, pictures: Pictures | None = None) -> Example:
     mask = square((60, 80), (20, 30))
-    pictures = pictures or draw_pictures(grey(mask.shape), mask, np.roll(mask, int(20 * (1 - dice)), 1))
+    pictures = pictures or draw_one(grey(mask.shape), mask, np.roll(mask, int(20 * (1 - dice)), 1))
     return Example(name, {"dice": dice, "hd95": 10.25 / dice if dice else float("inf")}, pictures)
 
 
@@ -194,6 +218,35 @@ def test_without_a_history_the_page_says_so():
     assert "No training curves" not in render([example("a", 0.5)])
     page = render([example("a", 0.5)], history=[])
     assert "No training curves" in page and page.count("<figcaption>") == 2 + 1  # two charts, and the viewer
+
+
+def volume(name: str, dice: tuple[float, float]) -> Example:
+    """A volume of two classes with five slices of the seven that it has."""
+    truth = np.stack([square((60, 80), (10, 10)), square((60, 80), (30, 40))])
+    metrics = {"dice": sum(dice) / 2, f"dice_{NASTY}": dice[0], "dice_b": dice[1], "hd95": 2.5}
+    metrics |= {"true_volume": 1.5, f"true_volume_{NASTY}": 1, "true_volume_b": 2, f"hd95_{NASTY}": 2, "hd95_b": 3}
+    drawn = [
+        draw_pictures(stretch(grey((60, 80))), truth, np.roll(truth, shift, 1), agreement=False) for shift in range(6)
+    ]
+    return Example(name, metrics, drawn[0], Slices(7, [1, 2, 4, 6, 7], 2, drawn[1:]))
+
+
+def render_volumes() -> str:
+    return render([volume("one", (0.75, 0.5)), volume("two", (0.25, 0.5))], dice_by_threshold={}, classes=[NASTY, "b"])
+
+
+def test_the_table_of_classes():
+    page = render_volumes()
+    table = re.search(r'id="classes">(.*?)</table>', page, re.DOTALL)[1]
+    assert re.findall(r'class="number">(.*?)</t', table) == [
+        "Dice", "HD95 (mm)", "True volume (ml)", "0.500 ± 0.250", "2 ± 0", "1 ± 0", "0.500 ± 0.000", "3 ± 0", "2 ± 0"
+    ]  # fmt: skip
+    # the mean volume of the classes is in no table, and no chart shows a threshold
+    assert (
+        'data-label="True volume (ml)"' not in page
+        and "threshold" not in re.search("<main>.*?<h2>Images", page, re.DOTALL)[0]
+    )
+    assert 'data-label="Dice, b" data-value="0.5">0.500</td>' in page
 
 
 @pytest.fixture
@@ -331,8 +384,8 @@ def test_a_page_of_six_hundred_images_opens(browser, tmp_path):
     for _ in range(3):
         image = RNG.integers(0, 256, (512, 512, 3), np.uint8)
         mask = square((512, 512), *[tuple(corner) for corner in RNG.integers(0, 490, (60, 2))])
-        pictures.append(draw_pictures(image, mask, np.roll(mask, 3, 0)))
-        assert 40_000 < sum(map(len, pictures[-1][2:])) <= 50_000
+        pictures.append(draw_one(image, mask, np.roll(mask, 3, 0)))
+        assert 40_000 < pictures[-1].size <= 50_000
     page = render([example(f"image {i}", (i + 1) / 601, pictures[i % 3]) for i in range(600)])
     assert 20_000_000 < len(page.encode("utf-8")) < 40_000_000
     browser.set_page_load_timeout(120)
@@ -349,3 +402,35 @@ def test_a_page_of_six_hundred_images_opens(browser, tmp_path):
     click(browser, "#images tr:last-child [data-view=image]")
     assert browser.find_element(By.ID, "viewer-name").text == "image 599"
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.browser
+def test_the_slices_of_a_volume_in_a_browser(browser, tmp_path):
+    open_page(browser, tmp_path / "report.html", render_volumes())
+    click(browser, "#images tr:last-child [data-view=overlay]")
+    viewer, number = browser.find_element(By.ID, "viewer"), browser.find_element(By.ID, "slice-number")
+    planes, slider = browser.find_element(By.ID, "three-planes"), browser.find_element(By.ID, "slice")
+    assert browser.find_element(By.ID, "viewer-name").text == "one" and number.text == ""
+    rows = viewer.find_elements(By.CSS_SELECTOR, ".by-class tbody tr")
+    assert [row.text.split()[-3:] for row in rows] == [["0.750", "2", "1"], ["0.500", "3", "2"]]
+    # halo and contour, predicted and true, of two classes
+    assert len(viewer.find_elements(By.CSS_SELECTOR, ".frame path")) == 8
+
+    def shown() -> str:
+        return viewer.find_element(By.CSS_SELECTOR, ".frame img").get_attribute("src")
+
+    first = shown()
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert number.text == "6 of 7" and shown() != first
+    slider.send_keys(Keys.HOME)
+    assert number.text == "1 of 7" and browser.find_element(By.ID, "viewer-name").text == "one"
+    click(browser, "#viewer [data-view=prediction]")
+    assert number.text == "1 of 7" and shown().startswith("data:image/png")
+    click(browser, "#viewer [data-view=overlay]")
+    planes.click()
+    assert number.text == "" and shown() == first and planes.get_attribute("aria-pressed") == "true"
+    slider.send_keys(Keys.ARROW_LEFT)
+    assert number.text == "2 of 7"
+    click(browser, "#viewer [data-step='1']")
+    assert browser.find_element(By.ID, "viewer-name").text == "two" and number.text == ""
+    assert browser.get_log("browser") == []
