@@ -8,10 +8,11 @@ TWO := -n 2 --dist loadfile
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help install demo browser test test-min integration lint docs clean
+.PHONY: help install demo demo-3d browser test test-min integration lint docs clean
 
 help:
 	@echo "make demo         try everything on synthetic images: segment, train, evaluate; results in $(DEMO)/"
+	@echo "make demo-3d      the same with volumes and several classes; results in $(DEMO)-3d/"
 	@echo "make test         run all tests but those of make integration, with coverage"
 	@echo "make test-min     run the fast tests with the lowest versions that setup.cfg allows"
 	@echo "make integration  try the packaged bundle in MONAI Label"
@@ -31,6 +32,9 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 
 demo: install
 	./demo.sh $(DEMO)
+
+demo-3d: install
+	./demo.sh $(DEMO)-3d 3
 
 HAS_BROWSER = { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null && \
   command -v chromedriver > /dev/null
@@ -71,4 +75,4 @@ docs: install
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(VENV)-min $(DEMO) site *.egg-info
+	rm -rf $(VENV) $(VENV)-min $(DEMO) $(DEMO)-3d site *.egg-info

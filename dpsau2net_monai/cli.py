@@ -23,16 +23,24 @@ __all__ = ["main"]
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", help="folder with images/ and masks/, or a datalist .json")
+    parser.add_argument("dataset", help="folder with images/ and masks/ or with a dataset.json, or a datalist .json")
     parser.add_argument("--csvfile", help="CSV with the split, as `split` writes it (default: a random split)")
+    text = "classes in YAML or JSON, such as '{background: 0, liver: 1, tumour: 2}' (default: those of the dataset)"
+    parser.add_argument("--labels", help=text)
     _split_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
 
 def _check(args: argparse.Namespace) -> int:
-    from .data import check_dataset
+    import yaml
 
-    check = check_dataset(args.dataset, args.csvfile, args.train_share, args.seed)
+    from .data import Labels, check_dataset
+
+    try:
+        labels = None if args.labels is None else Labels(yaml.safe_load(args.labels))
+    except yaml.YAMLError as error:
+        raise InputError(f"--labels '{args.labels}' is not YAML; write it as '{{background: 0, liver: 1}}'") from error
+    check = check_dataset(args.dataset, args.csvfile, args.train_share, args.seed, labels)
     print(json.dumps(check.to_dict(), indent=1) if args.json else check.text())
     return 1 if check.errors else 0
 
@@ -46,7 +54,7 @@ def _split_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _write_split_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", required=True, help="folder with images/ and masks/")
+    parser.add_argument("--dataset", required=True, help="folder with images/ and masks/ or with a dataset.json")
     _split_options(parser)
     text = "share of the images that validate (default: 0; then training validates on a fold of the training images)"
     parser.add_argument("--validation", type=float, default=0, help=text)
@@ -69,12 +77,16 @@ def _synthesize_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="folder to write to")
     parser.add_argument("--number", type=int, default=24, help="number of images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the images (default: %(default)s)")
+    text = "2: microscopy pictures; 3: volumes that look like magnetic resonance images (default: %(default)s)"
+    parser.add_argument("--dims", type=int, choices=(2, 3), default=2, help=text)
+    text = "number of classes in the masks; dataset.json names them (default: %(default)s)"
+    parser.add_argument("--classes", type=int, choices=(1, 2, 3), default=1, help=text)
 
 
 def _synthesize(args: argparse.Namespace) -> None:
     from .data import synthesize
 
-    synthesize(args.output, args.number, seed=args.seed)
+    synthesize(args.output, args.number, seed=args.seed, spatial_dims=args.dims, classes=args.classes)
     print(f"{args.number} images with their masks: {args.output}")
 
 
@@ -112,6 +124,8 @@ def _package_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the package")
     text = "monai: a bundle for MONAI; bioimageio: a zip for QuPath, Fiji, ilastik and napari (default: %(default)s)"
     parser.add_argument("--format", choices=("monai", "bioimageio"), default="monai", help=text)
+    text = "what the packaged weights segment: nuclei, or a folder of BUNDLE_ROOT/tasks (default: %(default)s)"
+    parser.add_argument("--task", default="nuclei", help=text)
     text = "bundle with the configs, docs and weights to package (default: %(default)s)"
     parser.add_argument("--bundle_root", default="bundle", help=text)
 
@@ -120,7 +134,7 @@ def _package(args: argparse.Namespace) -> None:
     from .zoo import package_bundle, write_bioimageio
 
     write = {"monai": package_bundle, "bioimageio": write_bioimageio}[args.format]
-    print(write(args.bundle_root, args.output, args.name))
+    print(write(args.bundle_root, args.output, args.name, args.task))
 
 
 def _convert_weights_options(parser: argparse.ArgumentParser) -> None:
@@ -155,10 +169,10 @@ COMMANDS = (
         "check", "read every image and mask of a dataset, and list its contents and problems", _check_options, _check
     ),
     Command("split", "write which images train, validate and test to a CSV", _write_split_options, _write_split),
-    Command("synthesize", "make a small dataset of synthetic nuclei images", _synthesize_options, _synthesize),
+    Command("synthesize", "make a small dataset of synthetic images", _synthesize_options, _synthesize),
     Command(
         "prepare",
-        "convert a public dataset to images/ and masks/; a second run writes only what is missing",
+        "convert or unpack a public dataset for training; a second run writes only what is missing",
         _prepare_options,
         _prepare,
     ),
