@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pydoc import locate
 from typing import Any, TypeVar
 
 from .errors import InputError, one_line_errors, root_input_error
@@ -16,14 +17,26 @@ try:
     from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardHandler
     from monai.utils import look_up_option, str2bool
 
-    from .data import find_images, make_datalist, without_masks
+    from .data import (
+        Task,
+        dataset_settings,
+        find_images,
+        make_datalist,
+        plan,
+        require_classes,
+        without_masks,
+    )
+    from .data import read_task as read_task_file
+    from .inferers import BFloat16Inferer
     from .networks import load_weights
     from .runs import newest_run, record_run, run_folder, track_run
+    from .transforms import normalization
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
     raise root_input_error(error) or error from error
 
 __all__ = [
+    "BFloat16Inferer",
     "Datalist",
     "choose",
     "exported",
@@ -32,8 +45,12 @@ __all__ = [
     "is_terminal",
     "load_weights",
     "newest_run",
+    "normalization",
     "one_line_errors",
+    "plan_task",
+    "read_task",
     "record_run",
+    "require_classes",
     "run_folder",
     "track_run",
     "without_masks",
@@ -43,7 +60,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Datalist(Mapping[str, list[dict[str, str]]]):
+class Datalist(Mapping[str, list[dict[str, Any]]]):
     """
     The lists of :func:`dpsau2net_monai.data.make_datalist`, made when the first of them is asked for. MONAI Label gives
     the images itself and has no dataset, but may evaluate this item of the config with all others.
@@ -56,10 +73,10 @@ class Datalist(Mapping[str, list[dict[str, str]]]):
         self._args = args
 
     @cached_property
-    def _parts(self) -> dict[str, list[dict[str, str]]]:
+    def _parts(self) -> dict[str, list[dict[str, Any]]]:
         return make_datalist(*self._args)
 
-    def __getitem__(self, part: str) -> list[dict[str, str]]:
+    def __getitem__(self, part: str) -> list[dict[str, Any]]:
         return self._parts[part]
 
     def __iter__(self) -> Iterator[str]:
@@ -67,6 +84,35 @@ class Datalist(Mapping[str, list[dict[str, str]]]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+
+def read_task(path: str, dataset_dir: str | None = None, **settings: Any) -> Task:
+    """
+    Return what is segmented, in what images.
+
+    Args:
+        path: a ``task.yaml``. If it does not exist, the settings are those of :class:`dpsau2net_monai.data.Task`.
+        dataset_dir: a dataset whose ``dataset.json``, if it has one, goes before the file. None: there is none.
+        settings: settings that go before both. None: none.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    return read_task_file(path, **{**(dataset_settings(dataset_dir) if dataset_dir else {}), **given})
+
+
+def plan_task(task: Task, datalist: Mapping[str, list[dict[str, Any]]], network: str) -> Task:
+    """
+    Fill in the settings that ``task`` leaves open, from the training images (see :func:`dpsau2net_monai.data.plan`).
+
+    Args:
+        task: the settings.
+        datalist: lists of pairs by part. It is read only if a setting for volumes is open.
+        network: path of the network's class, such as ``dpsau2net_monai.networks.DPSAU2NetLite``.
+    """
+    count = getattr(locate(network), "number_of_strides", None)  # a wrong path has its own error, from MONAI
+    return plan(task, lambda: datalist["training"], count(task.spatial_dims) if count else 0)
 
 
 def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
@@ -128,6 +174,7 @@ def exported(
         options = {
             "filepath": path,
             "ckpt_file": ckpt_path,
+            "ckpt_path": ckpt_path,  # for the task.yaml beside it
             "config_file": f"{bundle_root}/configs/inference.yaml",
             "bundle_root": bundle_root,
             "input_shape": list(input_shape),

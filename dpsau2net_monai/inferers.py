@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, cast
 
@@ -34,11 +34,11 @@ def window_inferer(task: Task, **options: Any) -> SlidingWindowInferer:
 
 class TTAInferer(Inferer):
     """
-    Test-time augmentation: infer eight views of the images, undo the flips and rotations, and average the
+    Test-time augmentation: infer several views of the images, undo the flips and rotations, and average the
     probabilities.
 
     In 2D, the views are the four rotations by 90 degrees, each with and without a flip. In 3D, they are the eight
-    combinations of flips. The inference takes eight times as long.
+    combinations of flips, or those of ``flip_axes``. The inference takes as many times as long.
 
     ``monai.data.TestTimeAugmentation`` draws random transforms, works on the items of a dataset, and replaces the
     evaluator. This class replaces only the inferer.
@@ -46,24 +46,27 @@ class TTAInferer(Inferer):
     Args:
         inferer: inferer for each view, such as ``monai.inferers.SlidingWindowInferer``.
         softmax: whether the probabilities are the softmax of the logits, not their sigmoid.
+        flip_axes: axes of volumes that are flipped, from 0. A network that was not trained on flipped images fails on
+            them. None: all.
 
     Returns (of a call):
         Logits of the averaged probabilities, in the shape that ``inferer`` returns. So sigmoid and threshold, or
         softmax, can follow as without test-time augmentation.
     """
 
-    def __init__(self, inferer: Inferer, softmax: bool = False) -> None:
+    def __init__(self, inferer: Inferer, softmax: bool = False, flip_axes: Sequence[int] | None = None) -> None:
         super().__init__()
         self.inferer = inferer
         self.softmax = softmax
+        self.flip_axes = (0, 1, 2) if flip_axes is None else flip_axes
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        axes = range(2, inputs.ndim)
         views: list[tuple[tuple[int, ...], int]]
         if inputs.ndim == 4:
             views = [((axis,) if axis else (), turns) for axis, turns in product((0, 2), range(4))]
         else:
-            views = [(tuple(axis for axis, flip in zip(axes, flips) if flip), 0) for flips in product((0, 1), repeat=3)]
+            choices = product(*(((), (2 + axis,)) for axis in self.flip_axes))
+            views = [(sum(chosen, ()), 0) for chosen in choices]
         total = torch.zeros(())
         for flipped, turns in views:
             view = inputs.flip(flipped).rot90(turns, (2, 3))

@@ -9,8 +9,12 @@ from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer
 from dpsau2net_monai.networks import DPSAU2NetLite
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 5, 8), (1, 1, 4, 5, 6)], ids=["2D", "3D"])
-def test_each_of_eight_views_is_inferred_once_and_turned_back(shape):
+@pytest.mark.parametrize(
+    ("shape", "flip_axes", "views"),
+    [((2, 1, 5, 8), None, 8), ((1, 1, 4, 5, 6), None, 8), ((1, 1, 4, 5, 6), [0], 2), ((1, 1, 4, 5, 6), [0, 2], 4)],
+    ids=["2D", "3D", "one axis", "two axes"],
+)
+def test_each_view_is_inferred_once_and_turned_back(shape, flip_axes, views):
     seen = []
 
     def network(x):
@@ -18,9 +22,9 @@ def test_each_of_eight_views_is_inferred_once_and_turned_back(shape):
         return x  # so the result equals the input if each view is turned back correctly
 
     x = torch.randn(shape)
-    torch.testing.assert_close(TTAInferer(SimpleInferer())(x, network), x)
-    assert len(seen) == 8
-    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in seen}) == 8
+    torch.testing.assert_close(TTAInferer(SimpleInferer(), flip_axes=flip_axes)(x, network), x)
+    assert len(seen) == views
+    assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in seen}) == views
 
 
 def test_probabilities_are_averaged_not_logits():

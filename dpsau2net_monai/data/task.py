@@ -36,6 +36,7 @@ class Task:
         strides: of the network. None: its own.
         roi_size: of the windows in validation and segmentation. None: see :attr:`window`. For a 2D network that sees
             single slices of volumes, it has three sides, and that along the axis of the slices is 1.
+        flip_axes: axes of volumes that test-time augmentation flips, from 0: those that training flipped. None: all.
 
     Raises:
         InputError: a setting is out of range.
@@ -49,6 +50,7 @@ class Task:
     intensity: dict[str, float] | None = None
     strides: list[list[int]] | None = None
     roi_size: list[int] | None = None
+    flip_axes: list[int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", Labels(self.labels))
@@ -92,8 +94,9 @@ def read_task(path: PathLike, **settings: Any) -> Task:
 
     Args:
         path: the file. If it does not exist, the settings are those of :class:`Task`.
-        settings: settings to replace. None keeps that of the file. With another ``spatial_dims`` than the file's, the
-            file's spacing, intensities, strides and windows mean nothing, and are left out.
+        settings: settings to replace. None keeps that of the file. With another ``spatial_dims`` or
+            ``modality`` than the file's, the file's spacing, intensities, strides and windows mean nothing, and are
+            left out.
 
     Raises:
         InputError: the file is not a ``task.yaml``, or a setting is out of range.
@@ -110,6 +113,6 @@ def read_task(path: PathLike, **settings: Any) -> Task:
             raise InputError(f"{path}: has {', '.join(sorted(strange))}; the settings are {', '.join(sorted(known))}")
     given = {name: value for name, value in settings.items() if value is not None}
     task = Task(**content)
-    if given.get("spatial_dims", task.spatial_dims) != task.spatial_dims:
-        task = replace(task, spacing=None, intensity=None, strides=None, roi_size=None)
+    if any(given.get(name, getattr(task, name)) != getattr(task, name) for name in ("spatial_dims", "modality")):
+        task = replace(task, spacing=None, intensity=None, strides=None, roi_size=None, flip_axes=None)
     return replace(task, **given)

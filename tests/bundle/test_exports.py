@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import monai.bundle
+import nibabel
 import numpy as np
 import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
 from PIL import Image
 from running import CONFIGS, ROOT, bundle_run, verb
+from samples import hippocampus_task, write_untrained, write_volumes
 
-from dpsau2net_monai.data import synthesize
+from dpsau2net_monai.data import Task, synthesize
 from dpsau2net_monai.errors import InputError, root_input_error
 from dpsau2net_monai.networks import DPSAU2NetLite, load_weights
 from dpsau2net_monai.runtimes import OnnxNetwork
@@ -54,14 +58,21 @@ def torchscript(tmp_path_factory):
     return path
 
 
+def read_mask(path: Path) -> np.ndarray:
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+    return np.asarray(nibabel.load(path).dataobj)
+
+
 def segment(images, output_dir, *configs, **keys):
     """Segment in this process and return the masks by their names."""
     monai.bundle.run(
         "segmenting", config_file=[str(CONFIGS / name) for name in ("inference.yaml", *configs)],
-        bundle_root=str(ROOT / "bundle"), dataset_dir=str(images), output_dir=str(output_dir), roi_size=list(WINDOW),
-        **keys,
+        bundle_root=str(ROOT / "bundle"), dataset_dir=str(images), output_dir=str(output_dir),
+        **{"roi_size": list(WINDOW), **keys},
     )  # fmt: skip
-    return {path.name: np.asarray(Image.open(path)) for path in output_dir.glob("*.png")}
+    return {path.name: read_mask(path) for path in output_dir.iterdir()}
 
 
 def what_is_wrong(*args, **keys):
@@ -154,3 +165,34 @@ def test_a_file_that_is_no_onnx_ends_in_one_line(images, tmp_path):
     )  # fmt: skip
     assert result.returncode != 0
     assert result.stderr.count("\n") == 1 and f"error: {path}: onnxruntime" in result.stderr
+
+
+OTHERS = {
+    "volumes": replace(hippocampus_task(), roi_size=[40, 40, 40]),
+    "classes": Task(2, 3, {"background": 0, "tumour": 1, "stroma": 2}, roi_size=list(WINDOW)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+def test_another_task_with_onnxruntime_and_torchscript(kind, images, tmp_path):
+    """What is exported follows from the task.yaml beside the weights."""
+    task = OTHERS[kind]
+    network = write_untrained(tmp_path, task)
+    if kind == "volumes":
+        write_volumes(tmp_path, {"a": "straight", "b": "turned"})
+        images = tmp_path / "images"
+    keys = {"ckpt_path": str(tmp_path / "model.pt"), "onnx_path": str(tmp_path / "model.onnx"), "roi_size": None}
+    expected = segment(images, tmp_path / "expected", **keys)
+    assert all(len(np.unique(mask)) == 3 for mask in expected.values())
+
+    message = what_is_wrong(images, tmp_path / "given", "inference_onnx.yaml", **keys)
+    verb(*shlex.split(message.partition("monai.bundle ")[2]))
+    assert_agree(segment(images, tmp_path / "given", "inference_onnx.yaml", **keys), expected)
+
+    weights = ("--ckpt_file", keys["ckpt_path"], "--ckpt_path", keys["ckpt_path"])
+    verb("ckpt_export", "--filepath", str(tmp_path / "model.ts"), *EXPORT, *weights)
+    image = torch.randn(1, task.in_channels, *task.window)
+    with torch.inference_mode():
+        exported = torch.jit.load(tmp_path / "model.ts")(image)
+        torch.testing.assert_close(exported, network(image), atol=1e-4, rtol=0)

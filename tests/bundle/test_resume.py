@@ -138,7 +138,7 @@ def test_a_full_disk_keeps_the_last_good_state(run, tmp_path, monkeypatch):
         run(max_epochs=3)
     assert "state-00002.pt: cannot be written" in message(error) and "No space left" in message(error)
     assert sorted(path.name for path in (tmp_path / "models").glob("*")) == [
-        "config.yaml", "datalist.json", "history.csv", "model.pt", "run.json", "state-00001.pt",
+        "config.yaml", "datalist.json", "history.csv", "model.pt", "run.json", "state-00001.pt", "task.yaml",
     ]  # fmt: skip
 
 

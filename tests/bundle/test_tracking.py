@@ -42,7 +42,7 @@ def test_a_run_and_its_going_on_leave_one_record(dataset, tmp_path):
     assert 0 <= run.data.metrics["val_mean_dice"] <= 1
 
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert kept == {"config.yaml", "datalist.json", "history.csv", "run.json"}
+    assert kept == {"config.yaml", "datalist.json", "history.csv", "run.json", "task.yaml"}
     with open(client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))) as file:
         assert yaml.safe_load(file)["learning_rate"] == 0.002
 

@@ -240,7 +240,7 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (_other_size, "nuclei_003.png: the mask is 9 x 9, its image"),
         (_empty, "has no images"),
         (_unreadable, "nuclei_005.png: cannot be read as a picture"),
-        (lambda folder: {"loss": "focal"}, "loss is 'focal'; it must be one of dice, ce, dicece"),
+        (lambda folder: {"loss": "lovasz"}, "loss is 'lovasz'; it must be one of dice, ce, dicece, focal, tversky"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),
         (
