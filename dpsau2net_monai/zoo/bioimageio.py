@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shutil
 import tempfile
@@ -13,19 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from monai.bundle import ConfigParser
 from monai.config import PathLike
 from monai.utils import optional_import
 from PIL import Image
 from torch import nn
 from torch.export import Dim
 
-from ..data import synthesize
+from ..data import Task, read_task, synthesize
 from ..errors import InputError
 from ..files import whole_file
-from ..networks import load_weights
+from ..transforms import normalization
 from ..visualize import draw_contours
-from .package import check_order
+from .package import NUCLEI, check_order, load_network, package_metadata, task_files
 
 __all__ = ["write_bioimageio"]
 
@@ -52,7 +50,7 @@ class _RowsFirst(nn.Module):
         return self.network(image.transpose(2, 3)).transpose(2, 3)
 
 
-def _write_weights(network: nn.Module, folder: Path) -> dict[str, Any]:
+def _write_weights(network: nn.Module, in_channels: int, folder: Path) -> dict[str, Any]:
     """Write TorchScript and, where its packages are installed, ONNX. Return their part of the description."""
     torch.jit.save(torch.jit.script(network), folder / "weights.pt")
     weights: dict[str, Any] = {
@@ -63,25 +61,28 @@ def _write_weights(network: nn.Module, folder: Path) -> dict[str, Any]:
 
         free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
         with torch.no_grad():
-            program = torch.export.export(network, (torch.zeros(2, 3, 97, 113),), dynamic_shapes=(free,))
+            program = torch.export.export(network, (torch.zeros(2, in_channels, 97, 113),), dynamic_shapes=(free,))
         torch.onnx.export(program, f=folder / "weights.onnx", dynamo=True, external_data=False, verbose=False)
         (opset,) = (one.version for one in onnx.load(folder / "weights.onnx").opset_import if not one.domain)
         weights["onnx"] = {"source": "weights.onnx", "opset_version": opset, "parent": "torchscript"}
     return weights
 
 
-def _write_example(network: nn.Module, folder: Path) -> None:
+def _write_example(network: nn.Module, task: Task, folder: Path) -> None:
     """Write an input and its output, with which every program can be tested, and a picture of them."""
     with tempfile.TemporaryDirectory() as data:
         synthesize(data, 1)
         with Image.open(next(Path(data, "images").iterdir())) as picture:
             pixels = np.asarray(picture.convert("RGB"))[:TEST_SIZE, :TEST_SIZE]
-    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    channels = pixels.transpose(2, 0, 1)[np.arange(task.in_channels) % 3]
+    image = torch.from_numpy(channels.astype(np.float32))
     with torch.inference_mode():
-        probability = network((image - image.mean()) / image.std(correction=0)).sigmoid().numpy()
-    np.save(folder / "input.npy", image.numpy())
-    np.save(folder / "output.npy", probability)
-    Image.fromarray(draw_contours(pixels, probability[0, 0] > 0.5)).save(folder / "cover.png")
+        logits = network(torch.as_tensor(normalization("image", task)({"image": image})["image"])[None])
+    probability = logits.softmax(1) if task.labels.softmax else logits.sigmoid()
+    np.save(folder / "input.npy", image[None].numpy())
+    np.save(folder / "output.npy", probability.numpy())
+    foreground = task.labels.codes(probability[0], 0.5)[0] > 0
+    Image.fromarray(draw_contours(pixels, foreground.numpy())).save(folder / "cover.png")
 
 
 def _axes(channels: list[str], **sizes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -99,11 +100,33 @@ def _citations(references: list[str]) -> list[dict[str, str]]:
     return citations
 
 
-def _description(metadata: dict[str, Any], format_version: str) -> dict[str, Any]:
-    """Return the content of ``bioimageio.yaml`` without the weights, for a bundle with this ``metadata.json``."""
-    (data_in,), (data_out,) = (metadata["network_data_format"][key].values() for key in ("inputs", "outputs"))
-    channels = list(data_in["channel_def"].values())
-    axes = ("y", "x")
+def _preprocessing(task: Task, axes: list[str]) -> list[dict[str, Any]]:
+    """Return the steps of :func:`dpsau2net_monai.transforms.normalization` as the format has them."""
+    if task.modality == "ct" and task.intensity:
+        low, high, mean, std = (task.intensity[name] for name in ("low", "high", "mean", "std"))
+        return [
+            {"id": "clip", "kwargs": {"min": low, "max": high}},
+            {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": mean, "std": std}},
+        ]
+    reduced = ["channel", *axes] if task.modality == "picture" else axes
+    return [{"id": "zero_mean_unit_variance", "kwargs": {"axes": reduced}}]
+
+
+def _meaning(task: Task) -> str:
+    """Return what the output is, and how a mask follows from it."""
+    names = ", ".join(task.labels.channel_names)
+    if task.labels.softmax:
+        return f"probabilities of {names}, which exclude each other; the largest one is the class"
+    if len(task.labels.names) > 1:
+        return f"probabilities of {names}, which may overlap; a class is where its probability is over 0.5"
+    return f"probability of {names}; foreground is what is over 0.5"
+
+
+def _description(metadata: dict[str, Any], name: str, task: Task, format_version: str) -> dict[str, Any]:
+    """Return the content of ``bioimageio.yaml`` without the weights, for the task with this name and metadata."""
+    data_in = metadata["network_data_format"]["inputs"]["image"]
+    axes = ["y", "x"]
+    grey = "; repeat a grey image's channel" * (task.modality == "picture" and task.in_channels > 1)
     return {
         "type": "model",
         "format_version": format_version,
@@ -113,79 +136,90 @@ def _description(metadata: dict[str, Any], format_version: str) -> dict[str, Any
         "authors": [{"name": metadata["authors"]}],
         "license": "Apache-2.0",
         "cite": _citations(metadata["references"]),
-        "tags": ["nuclei", "segmentation", "microscopy", "2d", "monai", "u-net", "pytorch"],
+        "tags": [name, "segmentation", data_in["modality"], "2d", "monai", "u-net", "pytorch"],
         "covers": [{"source": "cover.png"}],
         "documentation": {"source": "README.md"},
         "attachments": [{"source": "LICENSE"}, {"source": "data_license.txt"}],
         "inputs": [
             {
                 "id": "image",
-                "description": data_in["format"] + " of any range; repeat a grey image's channel",
-                "axes": _axes(channels, **{axis: {"size": {"min": SMALLEST, "step": STEP}} for axis in axes}),
+                "description": f"{data_in['format']} of any range{grey}",
+                "axes": _axes(
+                    list(data_in["channel_def"].values()),
+                    **{axis: {"size": {"min": SMALLEST, "step": STEP}} for axis in axes},
+                ),
                 "data": {"type": "float32"},
                 "test_tensor": {"source": "input.npy"},
-                "preprocessing": [{"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", *axes]}}],
+                "preprocessing": _preprocessing(task, axes),
             }
         ],
         "outputs": [
             {
                 "id": "probability",
-                "description": f"probability of {data_out['channel_def']['0']}; foreground is what is over 0.5",
+                "description": _meaning(task),
                 "axes": _axes(
-                    list(data_out["channel_def"].values()),
+                    task.labels.channel_names,
                     **{axis: {"size": {"tensor_id": "image", "axis_id": axis}, "halo": HALO} for axis in axes},
                 ),
                 "data": {"type": "float32", "range": [0, 1]},
                 "test_tensor": {"source": "output.npy"},
-                "postprocessing": [{"id": "sigmoid"}],
+                "postprocessing": [{"id": "softmax" if task.labels.softmax else "sigmoid"}],
             }
         ],
     }
 
 
-def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str) -> Path:
+def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str, task: str = NUCLEI) -> Path:
     """
-    Write a bundle's network as a model package of the BioImage Model Zoo. It holds TorchScript and, where its packages
-    are installed, ONNX; both take images (batch, channel, y, x) of any range and give the probability of foreground. It
-    also holds a test input and output, a picture, the bundle's docs and its licences. It runs without this package.
+    Write the network of one of a bundle's tasks as a model package of the BioImage Model Zoo. It holds TorchScript and,
+    where its packages are installed, ONNX; both take images (batch, channel, y, x) of any range and give the
+    probabilities of the classes. It also holds a test input and output, a picture, the task's docs and the licences. It
+    runs without this package.
 
     Args:
-        bundle_root: folder of the bundle, of 2D images.
+        bundle_root: folder of the bundle.
         output: folder to write to.
         name: of the package.
+        task: ``nuclei``, or a folder in the bundle's ``tasks``; see :func:`package_bundle`. Its images are 2D.
 
     Returns:
         The package, ``output/name.zip``.
 
     Raises:
-        InputError: the name cannot be used, the file exists, or the bundle is for volumes or incomplete.
+        InputError: the name cannot be used, the file exists, there is no such task, the task is for volumes, or the
+            bundle is incomplete, or the format does not take its metadata.
         OptionalImportError: bioimageio.core is not installed.
     """
     root, target = Path(bundle_root), Path(output) / f"{name}.zip"
-    check_order(root, target, name)
+    check_order(root, target, name, task)
     # version 0.5.12 of bioimageio.spec fails with a later pydantic
     spec, _ = optional_import("bioimageio.spec", descriptor="{} failed; pip install bioimageio.core 'pydantic<2.14'")
     format_version = spec.model.v0_5.ModelDescr.implemented_format_version
-    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
-    parser["bundle_root"] = str(root)
-    if parser.get_parsed_content("spatial_dims") != 2:
-        raise InputError(f"{root}: segments volumes; a package of the BioImage Model Zoo needs a 2D network")
-    network = parser.get_parsed_content("network_def")
-    load_weights(network, parser.get_parsed_content("ckpt_path"))
-    network = _RowsFirst(network).eval()
+    files = task_files(root, task)
+    settings = read_task(files["models/task.yaml"])
+    if settings.spatial_dims != 2:
+        raise InputError(
+            f"task '{task}' segments volumes: the BioImage Model Zoo's format cannot express that their voxels are "
+            "resampled; use --format monai"
+        )
+    metadata = package_metadata(root, task, settings)
+    network = _RowsFirst(load_network(root, files["models/model.pt"])).eval()
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        description = _description(metadata, format_version)
-        description["weights"] = _write_weights(network, folder)
-        _write_example(network, folder)
-        docs = (root / "docs" / "README.md").read_text(encoding="utf-8")
+        description = _description(metadata, task, settings, format_version)
+        description["weights"] = _write_weights(network, settings.in_channels, folder)
+        _write_example(network, settings, folder)
+        docs = files["docs/README.md"].read_text(encoding="utf-8")
         (folder / "README.md").write_text(docs + VALIDATION, encoding="utf-8")
         shutil.copy2(root / "LICENSE", folder)
-        shutil.copy2(root / "docs" / "data_license.txt", folder)
+        shutil.copy2(files["docs/data_license.txt"], folder)
         rdf = folder / "bioimageio.yaml"
         rdf.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
         with whole_file(target) as part:
-            spec.save_bioimageio_package(rdf, output_path=part)
+            try:
+                spec.save_bioimageio_package(rdf, output_path=part)
+            except ValueError as error:
+                text = f"the BioImage Model Zoo does not take the metadata of task '{task}'"
+                raise InputError(f"{root}: {text} ({error}); correct them") from error
     return target

@@ -5,7 +5,6 @@ gave is printed: ``pytest -m integration -rP``.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -19,7 +18,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -27,16 +27,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from samples import AFFINES, hippocampus_task, write_untrained, write_volumes
 
 from dpsau2net_monai.cli import main
 from dpsau2net_monai.data import synthesize
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 NAME = "dpsau2net_nuclei_segmentation"
+VOLUMES_NAME = "dpsau2net_hippocampus_segmentation"
 SCRIPT = Path(__file__).with_name("monai_label_environment.sh")
 SMALL, LARGE = [f"nuclei_{i:03d}" for i in range(7)], "large"  # LARGE takes several windows
 LABELLED = SMALL[:5]
+STUDIES = {"straight_0": "straight", "turned_0": "turned", "straight_1": "straight", "turned_1": "turned"}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
 JSON = "application/json"
 
@@ -51,11 +55,18 @@ def read_mask(file) -> np.ndarray:
         return np.asarray(picture) > 0
 
 
-class Server:
-    """The server's process, its folders, and requests to it."""
+def read_volume(data: bytes, folder: Path) -> nibabel.Nifti1Image:
+    path = folder / f"{uuid.uuid4().hex}.nii.gz"
+    path.write_bytes(data)
+    return nibabel.load(path)
 
-    def __init__(self, python: str, folder: Path) -> None:
-        self.bundle = folder / "monaibundle" / "model" / NAME
+
+class Server:
+    """The server's process with a packaged bundle, its folders, and requests to it."""
+
+    def __init__(self, python: str, folder: Path, name: str, *options: str) -> None:
+        self.name = name
+        self.bundle = folder / "monaibundle" / "model" / name
         self.images, self.truth = folder / "images", folder / "masks"
         self.log = folder / "server.log"
         with socket.socket() as free:
@@ -71,12 +82,12 @@ class Server:
 
         download = [*command, "apps", "--download", "--name", "monaibundle", "--output", folder]
         subprocess.run(download, env=environment, check=True, capture_output=True, timeout=600)
-        assert main(["package", "--output", str(self.bundle.parent), "--name", NAME]) == 0
+        assert main(["package", "--output", str(self.bundle.parent), "--name", name, *options]) == 0
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [*command, "start_server", "--app", folder / "monaibundle", "--studies", self.images,
-                 "--host", "127.0.0.1", "--port", str(port), "--conf", "models", NAME, "--conf", "zoo_source", "local",
-                 "--conf", "epistemic_model", NAME, "--conf", "epistemic_simulation_size", "3"],
+                 "--host", "127.0.0.1", "--port", str(port), "--conf", "models", name, "--conf", "zoo_source", "local",
+                 "--conf", "epistemic_model", name, "--conf", "epistemic_simulation_size", "3"],
                 env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -113,12 +124,34 @@ class Server:
     def post(self, path: str, params: dict | None = None, **query) -> dict:
         return json.loads(self.request("POST", path, json.dumps(params or {}).encode(), **query))
 
-    def infer(self, image: str, **params) -> np.ndarray:
-        """The mask that the server gives of an image."""
+    def infer(self, image: str, **params) -> bytes:
+        """The file of the mask that the server gives of an image."""
         form = urllib.parse.urlencode({"params": json.dumps(params)}).encode()
         kind = "application/x-www-form-urlencoded"
-        mask = self.request("POST", f"/infer/{NAME}", form, kind, image=image, output="image")
-        return read_mask(io.BytesIO(mask))
+        return self.request("POST", f"/infer/{self.name}", form, kind, image=image, output="image")
+
+    def infer_mask(self, image: str, **params) -> np.ndarray:
+        """The mask of a picture."""
+        return read_mask(io.BytesIO(self.infer(image, **params)))
+
+    def train(self) -> dict:
+        """Train for an epoch, with all else as 3D Slicer sends it, and return the finished task."""
+        params = self.get("/info/")["trainers"][self.name]["config"]
+        # all of them with their values, the first of each choice
+        params = {key: value[0] if isinstance(value, list) else value for key, value in params.items()}
+        self.post(f"/train/{self.name}", {**params, "max_epochs": 1})
+        end = time.monotonic() + 1200
+        while (task := self.get("/train/"))["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < end:
+            time.sleep(2)
+        print(task["status"], *[line for line in task["details"] if "Metrics" in line], sep="\n")
+        assert task["status"] == "DONE", "\n".join(task["details"])
+        assert any("val_mean_dice" in line for line in task["details"])
+        return task
+
+    def changed(self, former: Mapping[str, torch.Tensor]) -> list[bool]:
+        """Whether each tensor of the weights differs from the former one."""
+        weights = torch.load(self.bundle / "models" / "model.pt")
+        return [not torch.equal(tensor, weights[name]) for name, tensor in former.items()]
 
     def save_label(self, image: str, file: Path) -> dict:
         mark = uuid.uuid4().hex
@@ -128,31 +161,32 @@ class Server:
             self.request("PUT", "/datastore/label", body, f"multipart/form-data; boundary={mark}", image=image)
         )
 
-    def own_masks(self, output: Path) -> dict[str, np.ndarray]:
-        """The masks of all images by the packaged bundle itself, without MONAI Label."""
+    def own_masks(self, output: Path) -> Path:
+        """The folder of the masks of all images by the packaged bundle itself, without MONAI Label."""
         command = [sys.executable, "-m", "monai.bundle", "run", "segmenting", "--config_file", "configs/inference.yaml"]
         options = ["--dataset_dir", str(self.images), "--output_dir", str(output)]
         result = subprocess.run(
             command + options, cwd=self.bundle, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
         )
         assert result.returncode == 0, result.stderr[-4000:]
-        return {path.stem: read_mask(path) for path in output.glob("*.png")}
+        return output
 
     def dice(self, image: str, mask: np.ndarray) -> float:
         return dice(mask, read_mask(self.truth / f"{image}.png"))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
+def python() -> str:
+    """The python that MONAI Label is installed for."""
     made = subprocess.run([SCRIPT], env={"PYTHON": sys.executable, **os.environ}, capture_output=True, text=True)
     if made.returncode:
         pytest.fail(made.stderr.strip().splitlines()[-1], pytrace=False)
-    folder = tmp_path_factory.mktemp("monai_label")
-    synthesize(folder, len(SMALL), size=(96, 128))
-    synthesize(folder / "large", 1, size=(300, 320))
-    for kind in ("images", "masks"):
-        shutil.move(folder / "large" / kind / f"{SMALL[0]}.png", folder / kind / f"{LARGE}.png")
-    server = Server(made.stdout.strip(), folder)
+    return made.stdout.strip()
+
+
+@contextmanager
+def running(start: Callable[[], Server]) -> Iterator[Server]:
+    server = start()
     try:
         server.wait_until_it_answers()
         yield server
@@ -161,8 +195,31 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
+def server(python, tmp_path_factory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("monai_label")
+    synthesize(folder, len(SMALL), size=(96, 128))
+    synthesize(folder / "large", 1, size=(300, 320))
+    for kind in ("images", "masks"):
+        shutil.move(folder / "large" / kind / f"{SMALL[0]}.png", folder / kind / f"{LARGE}.png")
+    with running(lambda: Server(python, folder, NAME)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def volume_server(python, tmp_path_factory) -> Iterator[Server]:
+    """With an untrained network of the hippocampus."""
+    folder = tmp_path_factory.mktemp("monai_label_volumes")
+    write_volumes(folder, STUDIES)
+    bundle = shutil.copytree(ROOT / "bundle", folder / "bundle")
+    write_untrained(bundle / "tasks" / "hippocampus", hippocampus_task())
+    options = ["--task", "hippocampus", "--bundle_root", str(bundle)]
+    with running(lambda: Server(python, folder, VOLUMES_NAME, *options)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def own_masks(server, tmp_path_factory) -> dict[str, np.ndarray]:
-    return server.own_masks(tmp_path_factory.mktemp("own_masks"))
+    return {path.stem: read_mask(path) for path in server.own_masks(tmp_path_factory.mktemp("own")).glob("*.png")}
 
 
 def test_info(server):
@@ -186,7 +243,7 @@ def test_next_sample(server):
 
 def test_a_mask_is_that_of_the_bundle_itself(server, own_masks):
     for image in (*SMALL[:2], LARGE):
-        mask = server.infer(image)
+        mask = server.infer_mask(image)
         ours, theirs = server.dice(image, own_masks[image]), server.dice(image, mask)
         print(f"{image}: {mask.shape[1]} x {mask.shape[0]}, Dice {theirs:.4f}, of the bundle itself {ours:.4f}")
         with Image.open(server.images / f"{image}.png") as picture:
@@ -199,12 +256,12 @@ def test_what_the_annotator_sets(server):
     def said_last(text: str) -> str:
         return [line for line in server.log.read_text().splitlines() if text in line][-1]
 
-    area = {threshold: int(server.infer(LARGE, threshold=threshold).sum()) for threshold in (0.1, 0.5, 0.9)}
+    area = {threshold: int(server.infer_mask(LARGE, threshold=threshold).sum()) for threshold in (0.1, 0.5, 0.9)}
     print("pixels by threshold", area)
     assert area[0.1] > area[0.5] > area[0.9]
-    server.infer(LARGE, overlap=0.6)
+    server.infer_mask(LARGE, overlap=0.6)
     assert "'overlap': 0.6" in said_last("Inferer::")
-    plain, averaged = server.infer(LARGE), server.infer(LARGE, tta=True)
+    plain, averaged = server.infer_mask(LARGE), server.infer_mask(LARGE, tta=True)
     assert "TTAInferer" in said_last("Inferer::")
     print(f"Dice {server.dice(LARGE, plain):.4f}, with TTA {server.dice(LARGE, averaged):.4f}")
     assert 0 < (plain != averaged).mean() < 0.1
@@ -257,23 +314,47 @@ def test_scores_by_dropout(server, labelled):
 
 def test_training_from_the_saved_labels(server, labelled, tmp_path):
     model = server.bundle / "models" / "model.pt"
-    before, former = server.infer(LARGE), hashlib.sha256(model.read_bytes()).hexdigest()
-    params = server.get("/info/")["trainers"][NAME]["config"]
-    # all of them with their values, the first of each choice, as 3D Slicer sends them
-    params = {key: value[0] if isinstance(value, list) else value for key, value in params.items()}
-    server.post(f"/train/{NAME}", {**params, "max_epochs": 1})
-    end = time.monotonic() + 1200
-    while (task := server.get("/train/"))["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < end:
-        time.sleep(2)
-    print(task["status"], *[line for line in task["details"] if "Metrics" in line], sep="\n")
-    assert task["status"] == "DONE", "\n".join(task["details"])
-    assert any("val_mean_dice" in line for line in task["details"])
+    before, former = server.infer_mask(LARGE), model.read_bytes()
+    server.train()
 
     (aside,) = model.parent.glob("before-*/model.pt")
-    assert hashlib.sha256(aside.read_bytes()).hexdigest() == former
-    changed = [not torch.equal(*pair) for pair in zip(*(torch.load(path).values() for path in (aside, model)))]
-    mask, own = server.infer(LARGE), server.own_masks(tmp_path)[LARGE]
+    assert aside.read_bytes() == former
+    changed = server.changed(torch.load(aside))
+    mask, own = server.infer_mask(LARGE), read_mask(server.own_masks(tmp_path) / f"{LARGE}.png")
     print(f"{sum(changed)} of {len(changed)} tensors changed; Dice before {server.dice(LARGE, before):.4f},", end=" ")
     print(f"after {server.dice(LARGE, mask):.4f}, of the bundle itself {server.dice(LARGE, own):.4f}")
     assert all(changed) and (mask != before).any()
     assert server.dice(LARGE, mask) == pytest.approx(server.dice(LARGE, own), abs=1e-3)
+
+
+def test_info_of_volumes(volume_server):
+    info = volume_server.get("/info/")
+    model = info["models"][VOLUMES_NAME]
+    print("labels", info["labels"], model["labels"], "dimension", model["dimension"])
+    assert info["labels"] == ["anterior", "posterior"] and model["labels"] == {"anterior": 1, "posterior": 2}
+    assert model["dimension"] == 3 and model["type"] == "segmentation"
+
+
+def test_a_mask_lies_on_its_volume(volume_server, tmp_path):
+    """Also where the volume is not RAS, and where its voxels are not those that the network sees."""
+    own = volume_server.own_masks(tmp_path / "own")
+    for study in ("straight_0", "turned_0"):
+        image = nibabel.load(volume_server.images / f"{study}.nii.gz")
+        mask = read_volume(volume_server.infer(study), tmp_path)
+        values, expected = (np.asarray(one.dataobj) for one in (mask, nibabel.load(own / f"{study}.nii.gz")))
+        print(study, mask.shape, np.unique(values), f"{(values != expected).mean():.6f} differ from the bundle's own")
+        assert mask.shape == image.shape and np.allclose(mask.affine, AFFINES[STUDIES[study]], atol=1e-4)
+        assert np.unique(values).tolist() == [0, 1, 2]
+        assert (values != expected).mean() < 1e-3
+
+
+def test_training_on_two_classes(volume_server):
+    for study in STUDIES:
+        label = volume_server.truth / f"{study}.nii.gz"
+        assert volume_server.save_label(study, label) == {"image": study, "label": study}
+    former = torch.load(volume_server.bundle / "models" / "model.pt")
+    volume_server.train()
+    changed = volume_server.changed(former)
+    print(f"{sum(changed)} of {len(changed)} tensors changed")
+    assert all(changed)
+    assert "anterior" in (volume_server.bundle / "models" / "task.yaml").read_text()

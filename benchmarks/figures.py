@@ -1,0 +1,134 @@
+"""
+Score the shipped weights of a task on its test images, beside MONAI's networks, trained on the same images with the
+same recipe, and print a Markdown table:
+
+    python benchmarks/figures.py nuclei DATA --output runs/figures
+    python benchmarks/figures.py hippocampus DATA --output runs/figures --train
+
+DATA is, for the nuclei, the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names; for the
+hippocampus, the Decathlon's folder Task04_Hippocampus with the volumes that bundle/tasks/hippocampus/split.csv names.
+The nuclei's networks were trained for as many epochs, the hippocampus' for as many minutes (see network.yaml). The
+evaluations with their reports stay in the output folder; `python -m dpsau2net_monai compare` takes them. It takes some
+minutes on two CPU cores.
+
+With --train, all networks are trained first, into the output folder. That takes hours. Started again, it continues
+where it was stopped. Without it, networks whose weights are not in benchmarks/ are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from monai.bundle import ConfigParser
+
+from dpsau2net_monai.report import summarise
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "bundle" / "configs"
+
+
+class Benchmark(NamedTuple):
+    """What is compared for a task."""
+
+    recipe: Path  # config over train.yaml
+    networks: dict[str, Path]  # name: folder of the weights, and of the config that puts it in DPSAU2NetLite's place
+    metrics: tuple[str, ...]  # columns of images.csv
+
+
+BENCHMARKS = {
+    "nuclei": Benchmark(
+        CONFIGS / "nuclei.yaml",
+        {
+            "DPSAU2NetLite": ROOT / "bundle" / "models",
+            "MONAI UNet": ROOT / "benchmarks" / "nuclei" / "unet",
+            "MONAI SegResNet": ROOT / "benchmarks" / "nuclei" / "segresnet",
+        },
+        ("dice", "iou", "iou_smoothed", "precision", "sensitivity", "hd95", "instance_ap", "instance_f1"),
+    ),
+    "hippocampus": Benchmark(
+        ROOT / "bundle" / "tasks" / "hippocampus" / "train.yaml",
+        {
+            "DPSAU2NetLite": ROOT / "bundle" / "tasks" / "hippocampus",
+            "MONAI SegResNet": ROOT / "benchmarks" / "hippocampus" / "segresnet",
+            "MONAI DynUNet": ROOT / "benchmarks" / "hippocampus" / "dynunet",
+            "MONAI UNet": ROOT / "benchmarks" / "hippocampus" / "unet",
+        },
+        ("dice", "dice_anterior", "dice_posterior", "hd95", "hd95_anterior", "hd95_posterior"),
+    ),
+}
+
+
+def configs(benchmark: Benchmark, folder: Path, *last: Path) -> list[str]:
+    network = folder / "network.yaml"
+    files = [CONFIGS / "train.yaml", benchmark.recipe, *([network] if network.exists() else []), *last]
+    return [str(file) for file in files]
+
+
+def bundle(run_id: str, files: list[str], **keys: object) -> None:
+    options = {"config_file": files, "bundle_root": ROOT / "bundle", "show_progress": sys.stderr.isatty(), **keys}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id, *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+
+
+def row(name: str, files: list[str], evaluation: Path, metrics: tuple[str, ...]) -> str:
+    with open(evaluation / "images.csv", newline="", encoding="utf-8") as file:
+        images = list(csv.DictReader(file))
+    parser = ConfigParser()
+    parser.read_config(files)
+    parser["bundle_root"] = str(ROOT / "bundle")
+    parameters = sum(parameter.numel() for parameter in parser.get_parsed_content("network_def").parameters())
+    cells = []
+    for metric in metrics:
+        summary, d = summarise([float(image[metric]) for image in images]), 1 if metric.startswith("hd95") else 3
+        cells.append(f"{summary.mean:.{d}f} ± {summary.std:.{d}f} ({summary.median:.{d}f})")
+    return f"| {name} | {parameters / 1e6:.2f} M | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=BENCHMARKS)
+    parser.add_argument("data", metavar="DATA", help="folder of the dataset")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the evaluations")
+    parser.add_argument("--train", action="store_true", help="train all first, into the output folder")
+    args = parser.parse_args()
+
+    benchmark = BENCHMARKS[args.task]
+    rows = []
+    for name, folder in benchmark.networks.items():
+        files, weights = configs(benchmark, folder), folder
+        if args.train:
+            weights = args.output / "models" / name
+            log = args.output / "logs" / name
+            bundle("training", files, dataset_dir=args.data, ckpt_dir=weights, output_dir=log, resume=True)
+        if not (weights / "model.pt").exists():
+            print(f"{name} is left out: {weights} has no model.pt; --train makes it", file=sys.stderr)
+            continue
+        for suffix, tta in (("", False), (", test-time augmentation", True)):
+            if tta and name != "DPSAU2NetLite":
+                continue
+            evaluation = args.output / (name + (" tta" if tta else ""))
+            bundle(
+                "evaluating", [*files, str(CONFIGS / "evaluate.yaml")],
+                dataset_dir=args.data, ckpt_dir=weights, output_dir=evaluation, tta=tta,
+            )  # fmt: skip
+            rows.append(row(name + suffix, files, evaluation, benchmark.metrics))
+
+    print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}")
+    print("mean ± standard deviation (median) over the test images\n")
+    print("| network | parameters | " + " | ".join(benchmark.metrics) + " |")
+    print("|---|--:|" + "--:|" * len(benchmark.metrics))
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
