@@ -15,7 +15,11 @@ from monai.bundle import ConfigParser
 from dpsau2net_monai.cli import _parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("bundle/docs/*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for pages in ("docs/*.md", "bundle/docs/*.md", "bundle/tasks/*/README.md") for page in ROOT.glob(pages)),
+]
 
 
 def commands(module: str) -> list:
