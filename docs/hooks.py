@@ -12,7 +12,10 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-PUBLISHED = ("*.md", "LICENSE", "docs/*.md", "docs/assets/*", "bundle/docs/*", "bundle/configs/*.yaml")
+PUBLISHED = (
+    "*.md", "LICENSE", "docs/*.md", "docs/assets/*", "bundle/docs/*", "bundle/configs/*.yaml", "bundle/tasks/*/*.md",
+    "bundle/tasks/*/*.jpg",
+)  # fmt: skip
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
