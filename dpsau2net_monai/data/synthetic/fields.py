@@ -23,4 +23,5 @@ def illumination(shape: Sequence[int], most: float, rng: np.random.Generator) ->
 
 
 def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    """Draw a number between ``low`` and ``high`` whose logarithm is uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
