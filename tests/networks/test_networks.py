@@ -310,6 +310,7 @@ def test_script_of_volumes(volume_network):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("volume_network", [THICK_SLICES[DPSAU2NetLite]], ids=["thick slices"], indirect=True)
 def test_onnx_of_volumes(volume_network, tmp_path):
     with torch.no_grad():
         torch.onnx.export(
