@@ -227,9 +227,8 @@ class Labels:
         return self._decode_one_hot(array, path)
 
     def _decode_files(self, arrays: Sequence[np.ndarray], path: str) -> np.ndarray:
-        channels = [foreground(array.max(0)) for array in arrays]
-        if len(arrays) == 1 < len(self.names):  # one-hot
-            channels = [foreground(channel) for channel in arrays[0]]
+        one_hot = len(arrays) == 1 < len(self.names)
+        channels = [foreground(one) for one in (arrays[0] if one_hot else [array.max(0) for array in arrays])]
         if len(channels) != len(self.names):
             text = f"{path}: has {len(channels)} channels, but there are {len(self.names)} classes"
             raise InputError(f"{text} ({', '.join(self.names)})")

@@ -57,7 +57,7 @@ class RunGuard:
         state: Any = engine.state  # Ignite's types do not allow for dictionaries
         loss = state.output["loss"]
         if not torch.isfinite(loss):
-            images = ", ".join(state.batch["path_of_image"])
+            images = ", ".join(state.batch["image_path"])
             raise InputError(
                 f"the loss is {loss.item()} in epoch {state.epoch}; the weights of the epochs before are kept; "
                 f"lower learning_rate, or look at this batch's images: {images}"

@@ -40,7 +40,7 @@ class _Loadd(LoadImaged):
     """
     ``monai.transforms.LoadImaged`` that reads pictures with :class:`PictureReader`, reports an unreadable file in one
     line, and drops the single-slice axis of a volume where the network is 2D. A folder is a DICOM series. The path
-    stays under ``path_of_KEY``, so that an image can be named later, also where its metadata is dropped for speed.
+    stays under ``KEY_path``, so that an image can be named later, also where its metadata is dropped for speed.
     """
 
     def __init__(self, keys: KeysCollection, spatial_dims: int) -> None:
@@ -83,7 +83,7 @@ class _Loadd(LoadImaged):
                 if _displacement(image, images[0]) > MISPLACED:
                     raise InputError(f"{path}: its affine puts it in another place than {paths[0]}; register them")
             result[key] = self.convert(images, paths)
-            result[f"path_of_{key}"] = paths[0]  # MONAI takes KEY_... for metadata
+            result[f"{key}_path"] = paths[0]
         return result
 
 

@@ -13,8 +13,8 @@ __all__ = ["ResampleSpacingd"]
 class ResampleSpacingd(Spacingd):
     """
     ``monai.transforms.Spacingd`` for dictionaries that have other entries too. For a NIfTI under ``image``, MONAI's
-    transform updates every entry ``image_...`` as a dictionary of metadata, and fails on others. MONAI Label keeps the
-    path of the image as ``image_path``.
+    transform updates every entry ``image_...`` as a dictionary of metadata, and fails on others. The loading transforms
+    and MONAI Label keep the path of the image as ``image_path``.
 
     The arguments are those of ``Spacingd``.
     """

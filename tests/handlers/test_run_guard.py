@@ -15,7 +15,7 @@ class OutOfMemory(torch.nn.Module):
 
 def test_out_of_gpu_memory_says_which_key_to_lower():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), OutOfMemory())
-    batch = {"image": torch.zeros(1, 1, 4, 4), "label": torch.zeros(1, 1, 4, 4), "path_of_image": ["a.png"]}
+    batch = {"image": torch.zeros(1, 1, 4, 4), "label": torch.zeros(1, 1, 4, 4), "image_path": ["a.png"]}
     trainer = SupervisedTrainer(
         device="cpu", max_epochs=1, train_data_loader=[batch], network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.1), loss_function=torch.nn.MSELoss(),

@@ -92,7 +92,7 @@ def test_an_image_of_several_files_has_their_channels_in_order(ending, tmp_path)
     paths = [str(save(tmp_path / f"patient_{i:04d}{ending}", array)) for i, array in enumerate(arrays)]
     loaded = LoadInputImaged("image", 4, spatial_dims=len(shape))({"image": paths})
     image = loaded["image"]
-    assert loaded["path_of_image"] == image.meta["filename_or_obj"] == paths[0]
+    assert loaded["image_path"] == image.meta["filename_or_obj"] == paths[0]
     for channel, array in zip(image.numpy(), arrays):
         np.testing.assert_allclose(channel, array if ending == ".nii.gz" else array.T / 255, rtol=1e-5)
 
