@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..files import clear_parts, whole_file
+from .weight_average import WeightAverage
 
 __all__ = ["RunKeeper"]
 
@@ -41,13 +42,15 @@ class RunKeeper:
     resumed: its list names the deleted file. ``ignite.handlers.DiskSaver(atomic=True)`` then leaves a file of a random
     name, which a resumed run cannot tell from others.
 
-    Put it behind the handlers of the learning rate and of validation, as what they change belongs to the epoch.
+    Put it behind the handlers of the learning rate, of validation and of the average, as what they change belongs to
+    the epoch.
 
     Args:
-        folder: where these are written: ``model.pt``, the weights of the best validation or, where no image validates,
-            of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training loss and
-            the validation metrics of each epoch.
+        folder: where these are written: ``model.pt``, the averaged weights of the best validation or, where no image
+            validates, of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training
+            loss and the validation metrics of each epoch.
         network: the network itself, without ``DistributedDataParallel`` around it.
+        average: the average of its weights.
         optimizer: of the trainer.
         lr_scheduler: of the trainer.
         evaluator: the validation's engine. Its key metric decides which weights are best; larger is better.
@@ -61,6 +64,7 @@ class RunKeeper:
         self,
         folder: str,
         network: nn.Module,
+        average: WeightAverage,
         optimizer: torch.optim.Optimizer,
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
         evaluator: Evaluator,
@@ -70,7 +74,12 @@ class RunKeeper:
         patience: int | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self.parts: dict[str, Any] = {"model": network, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.parts: dict[str, Any] = {
+            "model": network,
+            "average": average,
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+        }
         self.seed = seed
         self.resume = resume
         self.n_saved = n_saved
@@ -136,7 +145,7 @@ class RunKeeper:
         metric = evaluator.state.metrics[evaluator.state.key_metric_name]
         if metric > self.best["metric"]:
             self.best = {"metric": float(metric), "epoch": evaluator.state.epoch}
-            self._save("model.pt", self.parts["model"].state_dict())
+            self._save_weights()
 
     def save_state(self, engine: Trainer) -> None:
         epoch = {"epoch": engine.state.epoch, "learning_rate": self.learning_rate, **engine.state.metrics}
@@ -147,7 +156,7 @@ class RunKeeper:
         state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
         validated: Any = self.evaluator.data_loader
         if not len(validated):  # no image validates, as with few labels in MONAI Label
-            self._save("model.pt", state["model"])
+            self._save_weights()
         self._save(f"state-{engine.state.epoch:05d}.pt", state)
         self._save("history.csv", self.history, _write_table)
         if self.rank == 0:
@@ -158,6 +167,9 @@ class RunKeeper:
         if self.patience is not None and engine.state.epoch - self.best["epoch"] >= self.patience:
             engine.logger.info(f"no better validation since epoch {self.best['epoch']}: stopping")
             engine.terminate()
+
+    def _save_weights(self) -> None:
+        self._save("model.pt", self.parts["average"].module.state_dict())
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.pt"))

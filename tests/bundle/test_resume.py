@@ -29,7 +29,8 @@ def weights(folder):
     best = torch.load(folder / "models" / "model.pt", weights_only=True)
     state = torch.load(folder / "models" / f"state-{EPOCHS:05d}.pt", weights_only=True)
     moments = [value for slot in state["optimizer"]["state"].values() for value in slot.values()]
-    return [*best.values(), *state["model"].values(), *moments], state["best"], state["lr_scheduler"]
+    averages = list(state["average"].values())
+    return [*best.values(), *state["model"].values(), *averages, *moments], state["best"], state["lr_scheduler"]
 
 
 def kill_after(command, folder, epochs, delay):
