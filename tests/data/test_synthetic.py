@@ -22,33 +22,35 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def default_set(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The images and masks of a dataset with the default arguments."""
+def default_set(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, ...]]:
+    """The images, masks and instances of a dataset with the default arguments."""
     folder = tmp_path_factory.mktemp("default")
     synthesize(folder)
     names = [f"nuclei_{index:03d}.png" for index in range(24)]
-    for part in ("images", "masks"):
+    parts = ("images", "masks", "instances")
+    for part in parts:
         assert sorted(path.name for path in (folder / part).iterdir()) == names
-    return [tuple(np.asarray(Image.open(folder / part / name)) for part in ("images", "masks")) for name in names]
+    return [tuple(np.asarray(Image.open(folder / part / name)) for part in parts) for name in names]
 
 
 def test_each_image_has_a_usable_mask(default_set):
-    for image, mask in default_set:
+    for image, mask, instances in default_set:
         assert image.dtype == mask.dtype == np.uint8
         assert mask.ndim == 2 and image.shape in (mask.shape, (*mask.shape, 3))
         assert set(np.unique(mask)) == {0, 255}
         assert 0.01 < (mask > 0).mean() < 0.7
+        assert np.array_equal(instances > 0, mask > 0) and instances.max() > 1
 
 
 def test_sizes_vary_around_the_given_size(default_set):
-    shapes = [mask.shape for _, mask in default_set]
+    shapes = [mask.shape for _, mask, _ in default_set]
     assert (256, 256) in shapes and any(height != width for height, width in shapes)
     assert all(192 <= side <= 320 for shape in shapes for side in shape)
 
 
 def test_the_kinds_of_image_are_mixed(default_set):
     kinds = set()
-    for image, mask in default_set:
+    for image, mask, _ in default_set:
         inside, outside = image[mask > 0].mean(), image[mask == 0].mean()
         assert abs(inside - outside) > 5, "the nuclei do not stand out from the background"
         kinds.add(("grey" if image.ndim == 2 else "colour", "bright" if inside > outside else "dark"))
@@ -61,13 +63,13 @@ def test_an_image_depends_only_on_seed_and_index(tmp_path, arguments):
         synthesize(tmp_path / name, number, seed=seed, **arguments)
     one, three, again, other = (contents(tmp_path / name) for name in ("one", "three", "again", "other"))
     assert three == again
-    assert len(one) == 2 and one.items() <= three.items()
+    assert len(one) == (3 if arguments is NUCLEI else 2) and one.items() <= three.items()
     assert three.keys() == other.keys() and all(three[name] != other[name] for name in three)
 
 
 def test_the_default_dataset_stays_as_it_is(default_set):
     """With other images, the results of the demo and of the benchmarks could not be compared with earlier ones."""
-    means = [(image.mean(), mask.mean()) for image, mask in default_set[:4]]
+    means = [(image.mean(), mask.mean()) for image, mask, _ in default_set[:4]]
     expected = [(182.22, 83.08), (133.80, 100.32), (10.56, 13.65), (154.23, 22.62)]
     np.testing.assert_allclose(means, expected, atol=0.2)
 

@@ -35,7 +35,8 @@ def synthesize(
     Write synthetic images and their masks: ``images/NAME_000.EXT``, ``masks/NAME_000.EXT`` and so on.
 
     - Pictures with one class show nuclei. Three kinds of image are mixed: fluorescence (8-bit grey), brightfield (8-bit
-      grey) and stained tissue (8-bit RGB). A mask has 0 and 255.
+      grey) and stained tissue (8-bit RGB). A mask has 0 and 255. ``instances/NAME_000.png`` has the
+      numbered nuclei (16-bit).
     - Pictures with more classes show stained tissue (8-bit RGB) with up to three kinds of cells, which differ in colour
       and shape.
     - Volumes look like magnetic resonance images (16-bit NIfTI). They have up to three kinds of structures, which
@@ -70,13 +71,14 @@ def synthesize(
         _write_dataset_json(output_dir, names, channels, ending, number)
     for index in tqdm(range(number), desc="synthesize", unit="image", disable=None):
         rng = np.random.default_rng([seed, index])
-        pair: Sequence[np.ndarray | nibabel.Nifti1Image]
+        contents: Sequence[np.ndarray | nibabel.Nifti1Image]
         if name == "volume":
-            pair = volume(size, classes, rng)
+            contents = volume(size, classes, rng)
         else:
-            pair = nuclei_picture(size, rng) if classes == 1 else cells_picture(size, classes, rng)
-        # The mask is written first: a run that is cut short leaves no image without a mask.
-        for folder, content in (("masks", pair[1]), ("images", pair[0])):
+            contents = nuclei_picture(size, rng) if classes == 1 else cells_picture(size, classes, rng)
+        # The image is written last: a run that is cut short leaves no image without a mask.
+        folders = ("images", "masks", "instances")[: len(contents)]
+        for folder, content in zip(reversed(folders), reversed(contents)):
             with whole_file(output_dir / folder / f"{name}_{index:03d}{ending}") as part:
                 if isinstance(content, np.ndarray):
                     Image.fromarray(content).save(part)
@@ -95,7 +97,7 @@ def _check(output_dir: Path, number: int, size: Sequence[int], seed: int, spatia
         raise InputError(f"size is {size_text(size)}; give at least {size_text([LEAST_SIDE] * spatial_dims)}")
     if seed < 0:
         raise InputError(f"seed is {seed}; give 0 or more")
-    for entry in ("images", "masks", "dataset.json"):
+    for entry in ("images", "masks", "instances", "dataset.json"):
         if (output_dir / entry).exists():
             raise InputError(f"{output_dir}: already has {entry}; name a new folder")
 

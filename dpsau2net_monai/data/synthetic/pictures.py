@@ -22,6 +22,7 @@ class Scene(NamedTuple):
     """The nuclei of one image, before staining and light are simulated."""
 
     codes: np.ndarray  # class of each pixel, from 1; 0 outside the nuclei
+    instances: np.ndarray  # number of each pixel's nucleus, from 1; 0 outside
     thickness: np.ndarray  # of the stained material along the line of sight; about 1 inside a nucleus
     rim: np.ndarray  # 0 at the centre of a nucleus, 1 at its outline, 0 outside
     radius: float  # mean radius of the nuclei in pixels
@@ -48,12 +49,12 @@ class Cell(NamedTuple):
     brown: float  # strength of the brown stain, as hed2rgb takes it
 
 
-def nuclei_picture(size: Shape, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of nuclei, grey or RGB, and its mask of 0 and 255, both uint8."""
+def nuclei_picture(size: Shape, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return an image of nuclei, grey or RGB, its mask of 0 and 255, both uint8, and its numbered nuclei, uint16."""
     kind = KINDS[rng.choice(len(KINDS), p=[kind.share for kind in KINDS])]
     scene = _scene(kind, _varied(size, rng), rng)
     image = kind.render(scene, rng)
-    return img_as_ubyte(np.clip(image, 0, 1)), img_as_ubyte(scene.codes > 0)
+    return img_as_ubyte(np.clip(image, 0, 1)), img_as_ubyte(scene.codes > 0), scene.instances
 
 
 def cells_picture(size: Shape, classes: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -66,10 +67,9 @@ def cells_picture(size: Shape, classes: int, rng: np.random.Generator) -> tuple[
     radii = mean_radii[of_nucleus] * np.exp(rng.normal(0, 0.1, len(of_nucleus)))
     levels = np.exp(rng.normal(0, 0.15, len(of_nucleus)))
     stretches = [kinds[index].stretch for index in of_nucleus]
-    codes, thickness, rim = _placed(radii, levels, stretches, of_nucleus + 1, shape, rng)
-    scene = Scene(codes, thickness, rim, float(mean_radii.mean()))
+    scene = Scene(*_placed(radii, levels, stretches, of_nucleus + 1, shape, rng), float(mean_radii.mean()))
     image = _tissue(scene, rng, [kind.hematoxylin for kind in kinds], [kind.brown for kind in kinds])
-    return img_as_ubyte(np.clip(image, 0, 1)), codes
+    return img_as_ubyte(np.clip(image, 0, 1)), scene.codes
 
 
 def _varied(size: Shape, rng: np.random.Generator) -> Shape:
@@ -96,19 +96,20 @@ def _placed(
     codes_of_nuclei: Sequence[int] | np.ndarray,
     shape: Shape,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw nuclei at random places and return the codes, the thickness and the rim of a :class:`Scene`."""
-    codes, thickness, rim = np.zeros(shape, np.uint8), np.zeros(shape), np.zeros(shape)
-    for centre, radius, level, stretch, code in zip(
-        _centres(radii, shape, rng), radii, levels, stretches, codes_of_nuclei
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw nuclei at random places and return the codes, instances, thickness and rim of a :class:`Scene`."""
+    codes, instances = np.zeros(shape, np.uint8), np.zeros(shape, np.uint16)
+    thickness, rim = np.zeros(shape), np.zeros(shape)
+    for number, (centre, radius, level, stretch, code) in enumerate(
+        zip(_centres(radii, shape, rng), radii, levels, stretches, codes_of_nuclei), 1
     ):
         rows, cols, reach = _nucleus(centre, radius, stretch, shape, rng)
         # Where nuclei overlap, they flatten each other: the thickness is less than their sum.
         here = level * np.sqrt(1 - 0.75 * reach**2)
         thickness[rows, cols] = np.maximum(thickness[rows, cols], here) + 0.3 * np.minimum(thickness[rows, cols], here)
         rim[rows, cols] = np.maximum(rim[rows, cols], reach)
-        codes[rows, cols] = code
-    return codes, thickness, rim
+        codes[rows, cols], instances[rows, cols] = code, number
+    return codes, instances, thickness, rim
 
 
 def _centres(radii: np.ndarray, shape: Shape, rng: np.random.Generator) -> np.ndarray:
