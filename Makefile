@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # two files of tests at a time: much of their time is Python's own imports, on one core
 TWO := -n 2 --dist loadfile
+# and then torch's threads would wait for each other
+test test-min: export OMP_NUM_THREADS := 1
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import math
 import os
 import platform
 import subprocess
@@ -27,9 +28,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from monai.bundle import ConfigParser
 
+from dpsau2net_monai.data import find_pairs
+from dpsau2net_monai.data.picture_reader import read_picture
+from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.report import summarise
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +57,17 @@ BENCHMARKS = {
             "MONAI UNet": ROOT / "benchmarks" / "nuclei" / "unet",
             "MONAI SegResNet": ROOT / "benchmarks" / "nuclei" / "segresnet",
         },
-        ("dice", "iou", "iou_smoothed", "precision", "sensitivity", "hd95", "instance_ap", "instance_f1"),
+        (
+            "dice",
+            "iou",
+            "iou_smoothed",
+            "precision",
+            "sensitivity",
+            "hd95",
+            "instance_ap",
+            "instance_ap50",
+            "instance_f1",
+        ),
     ),
     "hippocampus": Benchmark(
         ROOT / "bundle" / "tasks" / "hippocampus" / "train.yaml",
@@ -80,9 +95,12 @@ def bundle(run_id: str, files: list[str], **keys: object) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"})
 
 
-def row(name: str, files: list[str], evaluation: Path, metrics: tuple[str, ...]) -> str:
+def read_images(evaluation: Path) -> list[dict[str, str]]:
     with open(evaluation / "images.csv", newline="", encoding="utf-8") as file:
-        images = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+def row(name: str, files: list[str], images: list[dict[str, str]], metrics: tuple[str, ...]) -> str:
     parser = ConfigParser()
     parser.read_config(files)
     parser["bundle_root"] = str(ROOT / "bundle")
@@ -91,7 +109,32 @@ def row(name: str, files: list[str], evaluation: Path, metrics: tuple[str, ...])
     for metric in metrics:
         summary, d = summarise([float(image[metric]) for image in images]), 1 if metric.startswith("hd95") else 3
         cells.append(f"{summary.mean:.{d}f} ± {summary.std:.{d}f} ({summary.median:.{d}f})")
+    dice = sorted(float(image["dice"]) for image in images)
+    cells.append(f"{np.mean(dice[: math.ceil(len(dice) / 10)]):.3f}")
     return f"| {name} | {parameters / 1e6:.2f} M | " + " | ".join(cells) + " |"
+
+
+def kind_of(path: str) -> str:
+    """Return the kind of a picture of nuclei, by its colours and its background."""
+    picture = read_picture(path)
+    if picture.ndim == 3 and np.ptp(picture, axis=2).max() > 0:
+        return "stained tissue (in colour)"
+    return "fluorescence (grey on dark)" if np.median(picture) < 0.5 else "brightfield (grey on light)"
+
+
+def table_of_kinds(data: str, evaluations: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Return a Markdown table with Dice and instance AP of each kind of picture."""
+    kinds = {name_of(pair["image"]): kind_of(str(pair["image"])) for pair in find_pairs(data)}
+    lines = ["| network, mean Dice / instance AP | " + " | ".join(sorted(set(kinds.values()))) + " |"]
+    lines.append("|---|" + "--:|" * len(set(kinds.values())))
+    for name, images in evaluations.items():
+        cells = []
+        for kind in sorted(set(kinds.values())):
+            of_kind = [image for image in images if kinds[image["image"]] == kind]
+            dice, ap = (np.mean([float(image[metric]) for image in of_kind]) for metric in ("dice", "instance_ap"))
+            cells.append(f"{dice:.3f} / {ap:.3f} (n = {len(of_kind)})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def main() -> None:
@@ -103,7 +146,7 @@ def main() -> None:
     args = parser.parse_args()
 
     benchmark = BENCHMARKS[args.task]
-    rows = []
+    rows, evaluations = [], {}
     for name, folder in benchmark.networks.items():
         files, weights = configs(benchmark, folder), folder
         if args.train:
@@ -121,13 +164,16 @@ def main() -> None:
                 "evaluating", [*files, str(CONFIGS / "evaluate.yaml")],
                 dataset_dir=args.data, ckpt_dir=weights, output_dir=evaluation, tta=tta,
             )  # fmt: skip
-            rows.append(row(name + suffix, files, evaluation, benchmark.metrics))
+            evaluations[name + suffix] = read_images(evaluation)
+            rows.append(row(name + suffix, files, evaluations[name + suffix], benchmark.metrics))
 
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}")
     print("mean ± standard deviation (median) over the test images\n")
-    print("| network | parameters | " + " | ".join(benchmark.metrics) + " |")
-    print("|---|--:|" + "--:|" * len(benchmark.metrics))
+    print("| network | parameters | " + " | ".join(benchmark.metrics) + " | dice, worst tenth |")
+    print("|---|--:|--:|" + "--:|" * len(benchmark.metrics))
     print("\n".join(rows))
+    if args.task == "nuclei":
+        print("\n" + "\n".join(table_of_kinds(args.data, evaluations)))
 
 
 if __name__ == "__main__":

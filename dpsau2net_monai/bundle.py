@@ -30,7 +30,7 @@ try:
     from .inferers import BFloat16Inferer
     from .networks import load_weights
     from .runs import newest_run, record_run, run_folder, track_run
-    from .transforms import normalization
+    from .transforms import normalization, without_instances
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
     raise root_input_error(error) or error from error
@@ -53,6 +53,7 @@ __all__ = [
     "require_classes",
     "run_folder",
     "track_run",
+    "without_instances",
     "without_masks",
     "without_reporters",
 ]
@@ -99,6 +100,8 @@ def read_task(path: str, dataset_dir: str | None = None, **settings: Any) -> Tas
         InputError: a setting is out of range.
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    if "instances" in given:
+        given["instances"] = is_on("instances", given["instances"])
     return read_task_file(path, **{**(dataset_settings(dataset_dir) if dataset_dir else {}), **given})
 
 

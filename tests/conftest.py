@@ -31,7 +31,7 @@ def make_environment(tmp_path_factory) -> Callable[[], Callable[..., subprocess.
 
         def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2"}
+            environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
             command = [python, *arguments]
             return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 

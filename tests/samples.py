@@ -31,7 +31,7 @@ def hippocampus_task() -> Task:
 def write_untrained(folder: Path, task: Task) -> DPSAU2NetLite:
     """Write ``model.pt`` and ``task.yaml`` to ``folder``. On noise, all classes of the network are frequent."""
     torch.manual_seed(0)
-    network = DPSAU2NetLite(task.spatial_dims, task.in_channels, task.labels.out_channels, strides=task.strides)
+    network = DPSAU2NetLite(task.spatial_dims, task.in_channels, task.out_channels, strides=task.strides)
     noise = torch.randn(2, task.in_channels, *[40] * task.spatial_dims)
     with torch.no_grad():
         for _ in range(5):  # for the statistics of batch norm

@@ -37,6 +37,9 @@ class Task:
         roi_size: of the windows in validation and segmentation. None: see :attr:`window`. For a 2D network that sees
             single slices of volumes, it has three sides, and that along the axis of the slices is 1.
         flip_axes: axes of volumes that test-time augmentation flips, from 0: those that training flipped. None: all.
+        instances: whether the network has one more output channel, which separates touching instances of a single
+            class in pictures (see
+            :func:`dpsau2net_monai.metrics.split_instances`).
 
     Raises:
         InputError: a setting is out of range.
@@ -51,6 +54,7 @@ class Task:
     strides: list[list[int]] | None = None
     roi_size: list[int] | None = None
     flip_axes: list[int] | None = None
+    instances: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", Labels(self.labels))
@@ -62,6 +66,18 @@ class Task:
             raise InputError(f"spacing is {self.spacing}; give three sizes over 0 in mm, or null")
         if self.image_dims > self.spatial_dims and self.window.count(1) != 1:
             raise InputError(f"roi_size is {self.window}; a 2D network needs two sides, or three, one of which is 1")
+        if self.instances and (len(self.labels.names) > 1 or self.image_dims > 2):
+            raise InputError("instances is true, but only pictures of a single class have instances; set it to false")
+
+    @property
+    def out_channels(self) -> int:
+        """Number of channels of the network's output."""
+        return self.labels.out_channels + self.instances
+
+    @property
+    def channel_names(self) -> list[str]:
+        """A name for each channel of the network's output."""
+        return self.labels.channel_names + ["distance"] * self.instances
 
     @property
     def window(self) -> list[int]:
@@ -96,7 +112,7 @@ def read_task(path: PathLike, **settings: Any) -> Task:
         path: the file. If it does not exist, the settings are those of :class:`Task`.
         settings: settings to replace. None keeps that of the file. With another ``spatial_dims`` or
             ``modality`` than the file's, the file's spacing, intensities, strides and windows mean nothing, and are
-            left out.
+            left out. So is its ``instances`` with other labels.
 
     Raises:
         InputError: the file is not a ``task.yaml``, or a setting is out of range.
@@ -114,5 +130,7 @@ def read_task(path: PathLike, **settings: Any) -> Task:
     given = {name: value for name, value in settings.items() if value is not None}
     task = Task(**content)
     if any(given.get(name, getattr(task, name)) != getattr(task, name) for name in ("spatial_dims", "modality")):
-        task = replace(task, spacing=None, intensity=None, strides=None, roi_size=None, flip_axes=None)
+        task = replace(task, spacing=None, intensity=None, strides=None, roi_size=None, flip_axes=None, instances=False)
+    if Labels(given.get("labels", task.labels)) != task.labels:
+        task = replace(task, instances=False)
     return replace(task, **given)

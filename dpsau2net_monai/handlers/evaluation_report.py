@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import torch
 from ignite.engine import Events
 from monai.engines import Evaluator
 from monai.utils import ImageMetaKey
-from PIL import Image
 
+from ..data.instances import read_instances
 from ..data.labels import Labels
-from ..data.reading import name_of, reading, size_text
-from ..errors import InputError
+from ..data.reading import name_of
 from ..files import whole_file
 from ..metrics import instance_metrics, split_instances, volumes
 from ..report import Example, draw_pictures, draw_slices, render_page, summarise
@@ -81,10 +79,8 @@ class EvaluationReport:
 
     ``monai.handlers.MetricsSaver`` writes a file for each metric, and no pictures.
 
-    The predicted instances are the connected components of the mask, split where they touch (see
-    :func:`dpsau2net_monai.metrics.split_instances`). The true instances are those of ``instances_dir/NAME.EXT``. Where
-    there is no such file, the true mask is split in the same way. Only pictures of a single class have metrics of
-    instances.
+    Pictures of a single class have metrics of instances. The true instances are those of ``instances_dir/NAME.EXT``.
+    Where there is no such file, the true mask is split (see :func:`dpsau2net_monai.metrics.split_instances`).
 
     Volumes have, in millilitres, the volumes of the true and of the predicted mask and their difference. The page shows
     them as slices (see :class:`dpsau2net_monai.visualize.Volume`).
@@ -118,7 +114,8 @@ class EvaluationReport:
         """
         Args:
             engine: a ``monai.engines.SupervisedEvaluator``. Its output has ``image``, ``label``, ``pred`` and
-                ``probability``, the prediction before the threshold.
+                ``probability``, the prediction before the threshold; for pictures of a single class also
+                ``instances``, the predicted ones, (1, x, y) of integers.
         """
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
@@ -149,16 +146,17 @@ class EvaluationReport:
             image, truth, prediction = volume.planes()
             for_planes = int(PLANES_SHARE * limit)
             colours = np.repeat(image[..., None], 3, axis=2)
-            pictures = draw_pictures(colours, truth, prediction, for_planes, False, LONGEST_PLANES)
+            pictures = draw_pictures(colours, truth, prediction, for_planes, None, LONGEST_PLANES)
             return Example(name_of(path), {}, pictures, draw_slices(volume, limit - for_planes))
         image, truth, prediction = as_pictures(item["image"], *masks)
-        single = len(self.labels.names) == 1
-        pictures = draw_pictures(stretch(image), truth, prediction, limit, single)
-        if not single:
-            return Example(name_of(path), {}, pictures)
-        true, predicted = (mask[0].cpu().numpy() > 0 for mask in masks)
-        instances = instance_metrics(self._true_instances(path, true), split_instances(predicted))
-        return Example(name_of(path), instances, pictures)
+        if len(self.labels.names) > 1:
+            return Example(name_of(path), {}, draw_pictures(stretch(image), truth, prediction, limit))
+        mask, predicted = (item[key][0].cpu().numpy() for key in ("label", "instances"))
+        true = read_instances(self.instances_dir, path, mask.shape)
+        if true is None:
+            true = split_instances(mask)
+        pictures = draw_pictures(stretch(image), truth, prediction, limit, (true.T, predicted.T))
+        return Example(name_of(path), instance_metrics(true, predicted), pictures)
 
     def write(self, engine: Evaluator) -> None:
         details = dict(engine.state.metric_details)
@@ -194,14 +192,3 @@ class EvaluationReport:
         with whole_file(path) as part:
             part.write_text(page, encoding="utf-8")
         engine.logger.info(f"{path}: {len(images)} images")
-
-    def _true_instances(self, path: str, mask: np.ndarray) -> np.ndarray:
-        found = sorted(self.instances_dir.glob(f"{glob.escape(name_of(path))}.*"))
-        if not found:
-            return split_instances(mask)
-        with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:
-            instances = np.asarray(picture).T  # to MONAI's (x, y)
-        if instances.shape != mask.shape:
-            sizes = f"is {size_text(instances.shape)}, its image {size_text(mask.shape)}"
-            raise InputError(f"{found[0]}: {sizes}; restore it or remove it")
-        return instances

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import one_line
-from ..visualize import PREDICTION, TRUTH, contour_colours, hexadecimal
+from ..visualize import MERGED, PREDICTION, SPLIT, TRUTH, contour_colours, hexadecimal
 from .charts import dice_histogram, threshold_curve, training_curves
 from .pictures import NEAR, Pictures, Slices
 from .statistics import Summary
@@ -162,6 +162,8 @@ def render_page(
         near=NEAR,
         missed_colour=hexadecimal(TRUTH),
         false_colour=hexadecimal(PREDICTION),
+        merged_colour=hexadecimal(MERGED),
+        split_colour=hexadecimal(SPLIT),
     )
 
 

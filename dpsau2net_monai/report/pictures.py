@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
+from ..metrics import IOU_THRESHOLDS, match_instances
 from ..visualize import Volume, class_colours
 
 __all__ = ["NEAR", "Pictures", "Slices", "draw_pictures", "draw_slices"]
@@ -37,7 +39,8 @@ class Pictures(NamedTuple):
         truth: data URI of the true mask as a PNG, white for a single class, else with the classes' colours.
         prediction: data URI of the predicted mask, likewise.
         contours: the contours as SVG path data, in pixels of the pictures, a path for each class. Their kinds are
-            ``right``, ``false`` and ``missed``, or ``predicted`` and ``true``; see :func:`draw_pictures`.
+            ``right``, ``false``, ``missed``, ``merged`` and ``split``, or ``predicted`` and ``true``; see
+            :func:`draw_pictures`.
     """
 
     width: int
@@ -75,6 +78,16 @@ def _contours(mask: np.ndarray) -> list[np.ndarray]:
     """Return closed contours (points, (x, y)) in the coordinates of SVG: the first pixel extends from 0 to 1."""
     # the padding closes the contours at the border
     return [contour[:, ::-1] - 0.5 for contour in find_contours(np.pad(mask, 1).astype(float), 0.5)]
+
+
+def _contours_of_instances(instances: np.ndarray) -> dict[int, list[np.ndarray]]:
+    """Return the contours of each of the numbered instances."""
+    boxes = enumerate(find_objects(instances), 1)
+    return {
+        number: [contour + (box[1].start, box[0].start) for contour in _contours(instances[box] == number)]
+        for number, box in boxes
+        if box is not None
+    }
 
 
 def _cut(contours: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -156,13 +169,30 @@ def _data_uri(picture: Image.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _lines(truth: np.ndarray, prediction: np.ndarray, agreement: bool) -> dict[str, list[list[np.ndarray]]]:
-    """Return the lines to draw by kind, for each class. See :func:`draw_pictures` for the arguments."""
-    true, predicted = ([_contours(mask) for mask in masks] for masks in (truth, prediction))
-    if not agreement:
-        return {"predicted": predicted, "true": true}
-    right, false = _cut(predicted[0], true[0])
-    return {"right": [right], "false": [false], "missed": [_cut(true[0], predicted[0])[1]]}
+def _lines_of_instances(true: np.ndarray, predicted: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Return the lines to draw by kind. See ``instances`` of :func:`draw_pictures`."""
+    matches = match_instances(true, predicted)
+    of_true, of_predicted = _contours_of_instances(true), _contours_of_instances(predicted)
+
+    def numbers(selected: np.ndarray) -> list[set[int]]:
+        """The true and the predicted instances of the selected pairs."""
+        return [set(column) for column in matches.pairs[selected].T.tolist()]
+
+    def lines(contours: Mapping[int, list[np.ndarray]], chosen: Collection[int]) -> list[np.ndarray]:
+        return [contour for number in sorted(chosen) for contour in contours[number]]
+
+    all_true, all_predicted = lines(of_true, of_true), lines(of_predicted, of_predicted)
+    merged, split, matched = map(numbers, (matches.merged, matches.split, matches.iou > IOU_THRESHOLDS[0]))
+    left_true, left_predicted = of_true.keys() - merged[0] - split[0], of_predicted.keys() - merged[1] - split[1]
+    right, false = _cut(lines(of_predicted, left_predicted & matched[1]), all_true)
+    missed = _cut(lines(of_true, left_true & matched[0]), all_predicted)[1]
+    return {
+        "right": right,
+        "false": false + lines(of_predicted, left_predicted - matched[1]),
+        "missed": missed + lines(of_true, left_true - matched[0]),
+        "merged": lines(of_predicted, merged[1]) + _cut(lines(of_true, merged[0]), all_predicted)[1],
+        "split": lines(of_predicted, split[1] - merged[1]),
+    }
 
 
 def _small_mask(masks: np.ndarray, shape: tuple[int, int]) -> str:
@@ -183,7 +213,7 @@ def draw_pictures(
     truth: np.ndarray,
     prediction: np.ndarray,
     limit: int = 50_000,
-    agreement: bool = True,
+    instances: tuple[np.ndarray, np.ndarray] | None = None,
     longest: int = LONGEST,
 ) -> Pictures:
     """
@@ -195,10 +225,19 @@ def draw_pictures(
         prediction: predicted masks, likewise.
         limit: largest number of characters of these pictures in the page. To meet it, the contours get coarser first,
             then the JPEG's quality lower, then all pictures smaller, down to 32 pixels.
-        agreement: whether the contours show where truth and prediction of a single class agree. ``missed`` is the part
-            of the true contour that is more than 2 pixels of the image away from the predicted contour. ``false`` is
-            the part of the predicted contour that is more than 2 pixels away from the true contour. ``right`` is the
-            rest of the predicted contour. Otherwise, the contours are ``predicted`` and ``true``.
+        instances: numbered true and predicted instances of a single class, (height, width) each. The contours show how
+            they agree:
+
+            - ``merged``: predicted instances that cover two or more true ones, each by more than half of the true one;
+              of these true ones, the parts of their contours that ``missed`` would have,
+            - ``split``: predicted instances of which two or more are in one true instance, each with more than half of
+              itself,
+            - ``missed``: other true instances without a match at an IoU of 0.5; of those with a match, the parts of the
+              contour that are more than 2 pixels of the image away from every predicted contour,
+            - ``false``: the same of the other predicted instances, away from every true contour,
+            - ``right``: the rest of the contours of the predicted instances.
+
+            None: the contours are ``predicted`` and ``true``.
         longest: largest number of pixels of the longer side.
 
     Returns:
@@ -206,7 +245,12 @@ def draw_pictures(
     """
     picture = Image.fromarray(image)
     truth, prediction = (np.asarray(masks) > 0 for masks in (truth, prediction))
-    lines = _lines(truth, prediction, agreement)
+    if instances is None:
+        lines = {
+            kind: [_contours(mask) for mask in masks] for kind, masks in (("predicted", prediction), ("true", truth))
+        }
+    else:
+        lines = {kind: [of_kind] for kind, of_kind in _lines_of_instances(*instances).items()}
 
     size, tolerance = min(longest, max(picture.size)), TOLERANCE
     while True:
@@ -250,5 +294,5 @@ def draw_slices(volume: Volume, limit: int) -> Slices:
     for index in shown:
         image, truth, prediction = volume.slice(2, index)
         image = np.repeat(image[..., None], 3, axis=2)
-        pictures.append(draw_pictures(image, truth, prediction, limit // len(shown), False, LONGEST_SLICE))
+        pictures.append(draw_pictures(image, truth, prediction, limit // len(shown), None, LONGEST_SLICE))
     return Slices(volume.depth, [volume.depth - index for index in shown], shown.index(middle), pictures)

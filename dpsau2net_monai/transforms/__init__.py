@@ -1,11 +1,14 @@
 from .dicom import SaveDicomSegd
+from .instances import AddInstanceDistanced, SeparateInstancesd
 from .intensity import normalization
 from .labels import LabelToChannelsd, ProbabilityToLabeld
 from .loading import LoadInputImaged, LoadMaskd
-from .saving import SaveInstanceTabled, SaveMaskd, SaveOverlayd
+from .saving import SaveMaskd, SaveOverlayd
+from .saving_instances import SaveInstancesd, SaveInstanceTabled, without_instances
 from .spacing import ResampleSpacingd
 
 __all__ = [
+    "AddInstanceDistanced",
     "LabelToChannelsd",
     "LoadInputImaged",
     "LoadMaskd",
@@ -13,7 +16,10 @@ __all__ = [
     "ResampleSpacingd",
     "SaveDicomSegd",
     "SaveInstanceTabled",
+    "SaveInstancesd",
     "SaveMaskd",
     "SaveOverlayd",
+    "SeparateInstancesd",
     "normalization",
+    "without_instances",
 ]

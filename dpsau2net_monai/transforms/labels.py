@@ -19,7 +19,7 @@ class ProbabilityToLabeld(MapTransform):
     threshold. ``monai.transforms.AsDiscrete`` does either, but not the combinations of regions that a dataset knows.
 
     Args:
-        keys: keys of the probabilities, each (channels, spatial...).
+        keys: keys of the probabilities, each (channels, spatial...). Channels after those of the classes are ignored.
         labels: the classes.
         threshold: of the probabilities of classes that may overlap, and of a single class.
 
@@ -35,7 +35,7 @@ class ProbabilityToLabeld(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.labels.codes(result[key], self.threshold)
+            result[key] = self.labels.codes(result[key][: self.labels.out_channels], self.threshold)
         return result
 
 

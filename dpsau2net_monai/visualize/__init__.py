@@ -1,10 +1,12 @@
 from .contours import draw_class_contours, draw_contours, stretch
-from .palette import PREDICTION, TRUTH, class_colours, contour_colours, hexadecimal
+from .palette import MERGED, PREDICTION, SPLIT, TRUTH, class_colours, contour_colours, hexadecimal
 from .pictures import as_pictures
 from .volume import Volume
 
 __all__ = [
+    "MERGED",
     "PREDICTION",
+    "SPLIT",
     "TRUTH",
     "Volume",
     "as_pictures",

@@ -56,11 +56,13 @@ def _enlarged(array: np.ndarray, factor: int) -> np.ndarray:
 
 def draw_contours(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """
-    Draw the contours of the predicted mask and of the true mask of a single class on an image.
+    Draw the contours of the predicted mask, or of the predicted instances, and of the true mask of a single class on an
+    image.
 
     Args:
         image: array (height, width, channels) of any range; see :func:`stretch`.
-        prediction: predicted mask (height, width) of 0 and 1. Its contour is blue.
+        prediction: predicted mask (height, width) of 0 and 1, or numbered instances. Each has its own contour, in blue,
+            so that there are two lines between instances that touch.
         truth: true mask (height, width) of 0 and 1, or None. Its contour is orange. Where both contours coincide, they
             are white.
 
@@ -69,7 +71,7 @@ def draw_contours(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray |
     """
     factor = _enlargement(image.shape)
     picture = _enlarged(stretch(image), factor)
-    predicted = find_boundaries(_enlarged(prediction > 0, factor), mode="inner")
+    predicted = find_boundaries(_enlarged(prediction.astype(np.int32), factor), mode="inner")
     picture[predicted] = PREDICTION
     if truth is not None:
         true = find_boundaries(_enlarged(truth > 0, factor), mode="inner")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from matplotlib import colormaps
 
 __all__ = [
-    "BLUE", "GREEN", "ORANGE", "PREDICTION", "SKY_BLUE", "TRUTH", "VERMILION", "class_colours", "contour_colours",
-    "hexadecimal",
+    "BLUE", "GREEN", "MERGED", "ORANGE", "PREDICTION", "SKY_BLUE", "SPLIT", "TRUTH", "VERMILION", "class_colours",
+    "contour_colours", "hexadecimal",
 ]  # fmt: skip
 
 Colour = tuple[int, int, int]  # red, green and blue
@@ -24,6 +24,7 @@ PURPLE = (204, 121, 167)
 
 # the contours of the true and of the predicted mask of a single class, in overlays and in the report
 TRUTH, PREDICTION = ORANGE, SKY_BLUE
+MERGED, SPLIT = PURPLE, GREEN  # instances, in the report
 
 
 def class_colours(count: int) -> list[Colour]:

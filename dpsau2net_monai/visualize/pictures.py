@@ -19,7 +19,7 @@ def as_pictures(image: torch.Tensor, *masks: torch.Tensor) -> list[np.ndarray]:
 
     Args:
         image: (channels, spatial...). An image of a volume has the metadata of its file (see :class:`Volume`).
-        masks: (classes, spatial...) of 0 and 1.
+        masks: (classes, spatial...) of 0 and 1, or of a single class's numbered instances.
 
     Returns:
         The image (row, column, channel) and the masks (classes, row, column). For a volume, they show three orthogonal

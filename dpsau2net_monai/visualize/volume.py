@@ -33,8 +33,8 @@ class Volume:
     Args:
         image: (channels, spatial...), in any orientation and spacing, with the metadata of the file. The first channel
             is shown, resampled to the voxels of the file.
-        masks: one mask, or the true and the predicted one: (classes, spatial...) of 0 and 1, with the voxels of the
-            image's file.
+        masks: one mask, or the true and the predicted one: (classes, spatial...) of 0 and 1, or of a single class's
+            numbered instances, with the voxels of the image's file.
     """
 
     def __init__(self, image: MetaTensor, *masks: torch.Tensor) -> None:
@@ -46,7 +46,7 @@ class Volume:
             return np.moveaxis(apply_orientation(np.moveaxis(tensor.cpu().numpy(), 0, -1), turn), -1, 0)
 
         self.image = stretch_grey(turned(torch.as_tensor(resampled))[0])
-        self.masks = [turned(torch.as_tensor(mask) > 0) for mask in masks]
+        self.masks = [turned(torch.as_tensor(mask)) for mask in masks]
         self.spacing = voxel_sizes(affine.numpy())[np.argsort(turn[:, 0])]
 
     @property
@@ -61,7 +61,7 @@ class Volume:
         the middle of their thickest part. Where there is no error, or only one mask, the foreground takes the place of
         the wrong voxels.
         """
-        region = (self.masks[0] != self.masks[-1]).any(0)
+        region = ((self.masks[0] > 0) != (self.masks[-1] > 0)).any(0)
         if not region.any():
             region = self.masks[0].any(0)
         if not region.any():
@@ -73,7 +73,7 @@ class Volume:
         return int(x), int(y), axial
 
     def slice(self, axis: int, index: int) -> list[np.ndarray]:
-        """Return a slice of the image, uint8 (row, column), and of each mask, booleans (classes, row, column)."""
+        """Return a slice of the image, uint8 (row, column), and of each mask (classes, row, column)."""
         first, second = (size for i, size in enumerate(self.spacing / self.spacing.min()) if i != axis)
         image, *masks = (np.take(array, index, axis - 3).swapaxes(-2, -1) for array in (self.image, *self.masks))
         rows, columns = image.shape

@@ -81,7 +81,7 @@ def _write_example(network: nn.Module, task: Task, folder: Path) -> None:
     probability = logits.softmax(1) if task.labels.softmax else logits.sigmoid()
     np.save(folder / "input.npy", image[None].numpy())
     np.save(folder / "output.npy", probability.numpy())
-    foreground = task.labels.codes(probability[0], 0.5)[0] > 0
+    foreground = task.labels.codes(probability[0, : task.labels.out_channels], 0.5)[0] > 0
     Image.fromarray(draw_contours(pixels, foreground.numpy())).save(folder / "cover.png")
 
 
@@ -119,7 +119,8 @@ def _meaning(task: Task) -> str:
         return f"probabilities of {names}, which exclude each other; the largest one is the class"
     if len(task.labels.names) > 1:
         return f"probabilities of {names}, which may overlap; a class is where its probability is over 0.5"
-    return f"probability of {names}; foreground is what is over 0.5"
+    distance = "; distance is that to the border of an instance, 1 in its middle" * task.instances
+    return f"probability of {names}; foreground is what is over 0.5{distance}"
 
 
 def _description(metadata: dict[str, Any], name: str, task: Task, format_version: str) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
                 "id": "probability",
                 "description": _meaning(task),
                 "axes": _axes(
-                    task.labels.channel_names,
+                    task.channel_names,
                     **{axis: {"size": {"tensor_id": "image", "axis_id": axis}, "halo": HALO} for axis in axes},
                 ),
                 "data": {"type": "float32", "range": [0, 1]},

@@ -94,9 +94,9 @@ def package_metadata(root: Path, name: str, task: Task) -> dict[str, Any]:
     # a network for pictures takes any size; the strides of one for volumes are chosen for its window
     shape = ["32*n", "32*n"] if task.spatial_dims == 2 else task.window
     image.update(num_channels=task.in_channels, spatial_shape=shape)
-    names = task.labels.channel_names
-    channels = {str(index): channel for index, channel in enumerate(names)}
-    pred.update(num_channels=len(names), spatial_shape=shape, channel_def=channels)
+    # MONAI Label takes every name here for a label, so the distance that separates instances has none
+    channels = {str(index): channel for index, channel in enumerate(task.labels.channel_names)}
+    pred.update(num_channels=task.out_channels, spatial_shape=shape, channel_def=channels)
     return metadata
 
 

@@ -16,7 +16,7 @@ QUICK = dict(bundle_root="bundle", max_epochs=2, batch_size=4, roi_size=[32, 32]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def bundle_command(run_id: str, *configs: str, program: tuple[str, ...] = (sys.executable,), **keys) -> list[str]:

@@ -4,6 +4,7 @@ mean."""
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import tifffile
 import torch
 from PIL import Image
 from running import CONFIGS, ROOT, bundle_command, bundle_run, environment, succeeded
+from skimage.measure import label
 
 from dpsau2net_monai.errors import root_input_error
 
@@ -87,6 +89,27 @@ def test_masks_lie_over_their_images(tta, images, weights, tmp_path):
         assert contour.any() and not contour[~PATTERN].any()
         assert contour[4, 3:60].all() and contour[12:40, 3].all() and contour[33, 70:85].all()
     assert not list(tmp_path.rglob(".part*"))
+
+
+def test_instances_by_the_further_output_and_those_that_lack_files(images, tmp_path):
+    # both outputs are high where the image is bright
+    torch.save({"weight": torch.ones(2, 3, 1, 1), "bias": torch.zeros(2)}, tmp_path / "model.pt")
+    (tmp_path / "task.yaml").write_text("labels: nucleus\ninstances: true\n")
+    options = keys(str(images / "deep.tif"), str(tmp_path / "model.pt"), str(tmp_path / "masks"))
+    options |= {"network_def": {**BRIGHT, "out_channels": 2}, "outlines": "geojson", "save_objects": "true"}
+    expected = label(PATTERN)
+    folder = tmp_path / "masks" / "instances"
+    for _ in range(2):
+        monai.bundle.run("segmenting", config_file=str(CONFIGS / "inference.yaml"), **options)
+        instances = tifffile.imread(folder / "deep.tif")
+        assert instances.dtype == np.uint16 and len(np.unique(instances)) == expected.max() + 1 == 3
+        np.testing.assert_array_equal(instances > 0, PATTERN)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks" / "deep.png")), PATTERN * 255)
+        with open(tmp_path / "masks" / "objects" / "deep.csv", newline="") as file:
+            areas = {int(row["label"]): int(row["area"]) for row in csv.DictReader(file)}
+        assert areas == {number: int((instances == number).sum()) for number in (1, 2)}
+        assert len(json.loads((folder / "deep.geojson").read_text())["features"]) == 2
+        (folder / "deep.geojson").unlink()
 
 
 @pytest.mark.parametrize("kind", ["one file", "a list"])

@@ -27,7 +27,7 @@ def same_weights(first, second) -> bool:
 
 def test_a_run_leaves_weights_and_what_it_takes_to_repeat_it(trained, dataset):
     models = trained / "models"
-    load_weights(DPSAU2NetLite(2, 3, 1), models / "model.pt")
+    load_weights(DPSAU2NetLite(2, 3, 2), models / "model.pt")
     record = json.loads((models / "run.json").read_text())
     assert record["seed"] == 42 and record["versions"]["Pytorch"] == torch.__version__
     assert str(dataset) in record["command"]
@@ -87,7 +87,7 @@ def test_weights_to_begin_with(trained, dataset, tmp_path):
     monai.bundle.run(
         "training", config_file=str(CONFIGS / "train.yaml"), pretrained=str(tmp_path / "models" / "model.pt"), **keys
     )
-    parameters = dict(DPSAU2NetLite(2, 3, 1).named_parameters())
+    parameters = dict(DPSAU2NetLite(2, 3, 2).named_parameters())
     first, second = (torch.load(folder / "models" / "model.pt", weights_only=True) for folder in (trained, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in parameters)
 
@@ -116,13 +116,19 @@ def test_images_and_weights_that_a_server_gives(trained, dataset, tmp_path):
 def test_every_loss_is_configured():
     for loss in ("dice", "ce", "dicece"):
         parser = parsed("train.yaml")
-        parser["loss"] = loss
+        parser["loss"], parser["instances"] = loss, False
         value = parser.get_parsed_content("loss_function")(torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
         expected = {"dice": 1 - 2 * 0.5 / 1.5, "ce": 0.6931, "dicece": 1 - 2 * 0.5 / 1.5 + 0.6931}
         assert value.item() == pytest.approx(expected[loss], abs=1e-3), loss
         # of two stacked outputs, as a network with deep supervision gives them, the second counts half
         stacked = parser.get_parsed_content("loss_function")(torch.zeros(2, 2, 1, 8, 8), torch.ones(2, 1, 8, 8))
         assert stacked.item() == pytest.approx(1.5 * expected[loss], abs=1e-3), loss
+
+        parser = parsed("train.yaml")
+        parser["loss"], parser["instances"] = loss, True
+        label = torch.cat([torch.ones(2, 1, 8, 8), torch.full((2, 1, 8, 8), 0.25)], 1)  # the mask, and the distance
+        value = parser.get_parsed_content("loss_function")(torch.zeros(2, 2, 8, 8), label)
+        assert value.item() == pytest.approx(expected[loss] + 0.6931, abs=1e-3), loss
 
 
 def test_volumes_train_too(tmp_path):
@@ -172,7 +178,7 @@ def test_the_recipe_of_the_shipped_weights(dataset, tmp_path):
     keys = {**QUICK, "dataset_dir": dataset, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log"}
     keys |= {"csvfile": "$None", "max_epochs": 1, "val_interval": 1}
     succeeded(bundle_run("training", "train.yaml", "nuclei.yaml", **keys))
-    load_weights(DPSAU2NetLite(2, 3, 1), tmp_path / "models" / "model.pt")
+    load_weights(DPSAU2NetLite(2, 3, 2), tmp_path / "models" / "model.pt")
     (epoch,) = csv.DictReader((tmp_path / "models" / "history.csv").open())
     assert epoch["epoch"] == "1.0" and float(epoch["train_loss"]) > 0 and 0 <= float(epoch["val_mean_dice"]) <= 1
 
@@ -187,7 +193,7 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     )  # fmt: skip
     assert succeeded(result).stdout.count("Epoch[1] Metrics -- train_loss") == 1  # one process reports
     (run,) = (tmp_path / "runs").iterdir()  # both processes chose one folder
-    load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")
+    load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")  # without a task.yaml to begin with
     assert (run / "run.json").is_file()
 
 

@@ -118,9 +118,14 @@ def test_a_picture_of_one_class_has_instances_and_one_of_several_has_none(tmp_pa
     image = MetaTensor(torch.rand(3, 30, 20), meta={"filename_or_obj": "image.png"})
     mask = torch.zeros(1, 30, 20)
     mask[0, 5:10, 5:10] = mask[0, 15:20, 5:10] = 1
-    item = {"image": image, "label": mask, "pred": mask, "probability": mask}
+    instances = mask.int()
+    instances[0, 15:17, 5:10], instances[0, 17:20, 5:10] = 2, 3  # the second true one is split
+    item = {"image": image, "label": mask, "pred": mask, "probability": torch.cat([mask, mask]), "instances": instances}
     row, page = evaluate(tmp_path, item, Labels("nucleus"))
-    assert row["true_instances"] == "2" and "by threshold" in page
+    assert row["true_instances"] == "2" and row["predicted_instances"] == "3" and "by threshold" in page
+    assert (row["merged"], row["split"]) == ("0", "1")
+    (pictures,) = json.loads(re.search(r'id="pictures">(.*?)</script>', page, re.DOTALL)[1])
+    assert {kind for kind, (path,) in pictures["contours"].items() if path} == {"right", "split"}
     two = {**item, **dict.fromkeys(("label", "pred"), mask.repeat(2, 1, 1)), "probability": mask.repeat(3, 1, 1)}
     row, page = evaluate(tmp_path, two, Labels(EXCLUSIVE))
     assert list(row) == ["image", "dice", "dice_organ", "dice_tumour"] and "by threshold" not in page

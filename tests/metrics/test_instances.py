@@ -90,6 +90,35 @@ def test_metrics_computed_by_hand(true, predicted, expected):
     assert all(type(value) is float for value in metrics.values())
 
 
+# the true instances A and B of 100 pixels each, side by side
+A, B = square(0, 0), square(0, 10, number=2)
+ROWS, COLUMNS = np.indices(EMPTY.shape)
+
+
+@pytest.mark.parametrize(
+    "true, predicted, merged, split",
+    [
+        (A + B, A + B, 0, 0),
+        (A + B, np.minimum(A + B, 1), 1, 0),
+        (A + B, np.where(COLUMNS < 16, np.minimum(A + B, 1), 0), 1, 0),  # 60 % of B
+        (A + B, np.where(COLUMNS < 15, np.minimum(A + B, 1), 0), 0, 0),  # half of B
+        (np.minimum(A + B, 1), A + B, 0, 1),
+        (np.minimum(A + B, 1), np.where(ROWS < 3, A + B, 0), 0, 1),  # small, but in it
+        (A, A + B, 0, 0),
+        (A, np.where(COLUMNS < 4, 1, np.where((COLUMNS < 16) & (ROWS < 10), 2, 0)) * (ROWS < 10), 0, 0),  # half in it
+        (A, np.where(COLUMNS < 4, 1, np.where((COLUMNS < 15) & (ROWS < 10), 2, 0)) * (ROWS < 10), 0, 1),  # 6 of 11
+        # one of each, beside each other, with numbers that have gaps
+        (A + B + square(10, 0, number=7), np.minimum(A + B, 1) * 5 + np.where(ROWS < 15, 8, 9) * square(10, 0), 1, 1),
+        (EMPTY, A, 0, 0),
+        (A, EMPTY, 0, 0),
+        (EMPTY, EMPTY, 0, 0),
+    ],
+)
+def test_merged_and_split_instances(true, predicted, merged, split):
+    metrics = instance_metrics(true, predicted)
+    assert (metrics["merged"], metrics["split"]) == (merged, split)
+
+
 @pytest.mark.parametrize("shape, dtype", [((30, 40), np.uint8), ((30, 40), np.uint16), ((8, 10, 12), np.int32)])
 def test_matches_agree_with_a_comparison_of_all_pairs(shape, dtype):
     rng = np.random.default_rng(0)

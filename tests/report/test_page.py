@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from skimage.draw import ellipse, rectangle
+from skimage.measure import label
 
 from dpsau2net_monai.report import Example, Pictures, Slices, Summary, draw_pictures, render_page, summarise
 from dpsau2net_monai.visualize import class_colours, stretch
@@ -48,8 +49,8 @@ def grey(shape: tuple[int, int]) -> np.ndarray:
 
 
 def draw_one(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, limit: int = 50_000) -> Pictures:
-    """Pictures of a single class."""
-    return draw_pictures(stretch(image), truth[None], prediction[None], limit)
+    """Pictures of a single class, whose instances are the components of the masks."""
+    return draw_pictures(stretch(image), truth[None], prediction[None], limit, (label(truth), label(prediction)))
 
 
 def compared(truth: np.ndarray, prediction: np.ndarray) -> list[str]:
@@ -84,6 +85,24 @@ def test_an_instance_of_only_one_mask_is_missed_or_false():
     for path, left in zip(compared(truth, prediction), (50, 10, 90)):
         assert path.count("M") == 1
         assert points(path).min(0).tolist() == [left, 20] and points(path).max(0).tolist() == [left + 20, 40]
+
+
+def test_merged_and_split_instances_have_lines_of_their_own():
+    pair = square((60, 120), (10, 10), side=20) + 2 * square((60, 120), (10, 30), side=20)
+    other = square((60, 120), (10, 80), side=20)
+    one = pair > 0
+    for true, predicted, kind in ((pair + 3 * other, one, "merged"), (one + 2 * other, pair, "split")):
+        image, masks = stretch(grey(true.shape)), ((true > 0)[None], (predicted > 0)[None])
+        drawn = draw_pictures(image, *masks, instances=(true.astype(int), predicted.astype(int)))
+        contours = {name: path for name, (path,) in drawn.contours.items() if path}
+        assert set(contours) == {kind, "missed"}  # the other one is missed
+        assert points(contours["missed"]).min(0).tolist() == [80, 10]
+        lines = points(contours[kind])
+        assert lines.min(0).tolist() == [10, 10] and lines.max(0).tolist() == [50, 30]
+        between = lines[np.abs(lines[:, 0] - 30) < 1]
+        assert np.ptp(between[:, 1]) > 14  # the line between the two
+    legend = render([example("a", 0.5)])
+    assert "<b>Merged</b>" in legend and "<b>Split</b>" in legend
 
 
 def test_empty_and_full_masks():
@@ -130,13 +149,13 @@ def test_pictures_keep_the_limit(noisy_masks):
     for limit in (50_000, 15_000):
         drawn = draw_one(image, mask, np.roll(mask, 9, 0), limit)
         assert limit / 2 < drawn.size <= limit
-        assert drawn.width > 100 and drawn.contours["right"][0]
+        assert drawn.width > 100 and any(path for (path,) in drawn.contours.values())
 
 
 def test_several_classes_have_their_colours_and_both_contours():
     truth = np.stack([square((60, 80), (10, 10), side=40), square((60, 80), (20, 20))])  # the second within the first
     prediction = np.roll(truth, 6, 2)
-    drawn = draw_pictures(stretch(grey((60, 80))), truth, prediction, agreement=False)
+    drawn = draw_pictures(stretch(grey((60, 80))), truth, prediction)
     for kind, left in (("true", 10), ("predicted", 16)):
         assert [points(path)[:, 0].min() for path in drawn.contours[kind]] == [left, left + 10]
     first, second = class_colours(2)
@@ -225,9 +244,7 @@ def volume(name: str, dice: tuple[float, float]) -> Example:
     truth = np.stack([square((60, 80), (10, 10)), square((60, 80), (30, 40))])
     metrics = {"dice": sum(dice) / 2, f"dice_{NASTY}": dice[0], "dice_b": dice[1], "hd95": 2.5}
     metrics |= {"true_volume": 1.5, f"true_volume_{NASTY}": 1, "true_volume_b": 2, f"hd95_{NASTY}": 2, "hd95_b": 3}
-    drawn = [
-        draw_pictures(stretch(grey((60, 80))), truth, np.roll(truth, shift, 1), agreement=False) for shift in range(6)
-    ]
+    drawn = [draw_pictures(stretch(grey((60, 80))), truth, np.roll(truth, shift, 1)) for shift in range(6)]
     return Example(name, metrics, drawn[0], Slices(7, [1, 2, 4, 6, 7], 2, drawn[1:]))
 
 
@@ -343,7 +360,7 @@ def test_the_page_in_a_browser(browser, tmp_path):
     assert viewer.is_displayed() and wait_for_pictures(browser, "#viewer img") == 1
     assert browser.find_element(By.ID, "viewer-name").text == f"q10 {plain}"
     assert viewer.find_element(By.CSS_SELECTOR, "dl").text.split() == ["Dice", "0.000", "HD95", "–"]
-    assert len(viewer.find_elements(By.CSS_SELECTOR, ".frame path")) == 6
+    assert len(viewer.find_elements(By.CSS_SELECTOR, ".frame path")) == 10
     frame = viewer.find_element(By.CSS_SELECTOR, ".frame").size
     assert frame["width"] / frame["height"] == pytest.approx(80 / 60, rel=0.01) and frame["height"] > 500
     for key, name in ((Keys.ARROW_RIGHT, "q2"), (Keys.ARROW_RIGHT, "q10"), (Keys.ARROW_LEFT, "q2")):

@@ -126,6 +126,29 @@ def test_an_overlay_of_one_class_has_no_legend(tmp_path):
     assert (255, 255, 255) in colours_of(tmp_path / "overlays" / "image.png")  # both contours
 
 
+@pytest.mark.parametrize("volume", [False, True])
+def test_an_overlay_has_a_line_between_instances_that_touch(volume, tmp_path):
+    mask = np.zeros((32, 64, 1), np.int32)
+    mask[4:24, 8:40] = 1
+    if volume:
+        nibabel.save(nibabel.Nifti1Image(np.zeros(mask.shape, np.int16), np.eye(4)), tmp_path / "image.nii.gz")
+        data = LoadInputImaged("image", 1, 3)({"image": str(tmp_path / "image.nii.gz")})
+    else:
+        mask = mask[..., 0]
+        Image.fromarray(np.zeros(mask.T.shape, np.uint8)).save(tmp_path / "image.png")
+        data = LoadInputImaged("image", 1)({"image": str(tmp_path / "image.png")})
+    data["pred"] = data["image"] * 0 + torch.as_tensor(mask)[None]
+    numbered = mask.copy()
+    numbered[4:24, 20:40] *= 2
+    counts = []
+    for instances in ({}, {"instances": torch.as_tensor(numbered)[None]}):
+        SaveOverlayd("pred", tmp_path / "overlays")(data | instances)
+        overlay = np.asarray(Image.open(tmp_path / "overlays" / "image.png"))
+        counts.append(int((overlay == (86, 180, 233)).all(2).sum()))
+    length = 20 * (6 if volume else 8)  # the enlargement
+    assert counts[1] - counts[0] == pytest.approx(2 * length, abs=8)  # two pixels wide
+
+
 @pytest.mark.parametrize("definition", ["organ", {"background": 0, "organ": 1, "tumour": 2}])
 def test_an_overlay_of_a_volume_shows_three_planes_in_proportion(definition, tmp_path):
     labels = Labels(definition)

@@ -1,19 +1,24 @@
+"""Tables of instances, and the instances themselves with their outlines."""
+
 from __future__ import annotations
 
 import csv
+import json
 
 import nibabel
 import numpy as np
 import pytest
+import roifile
 import tifffile
 import torch
 from monai.transforms import NormalizeIntensityd
 from PIL import Image
+from skimage.draw import polygon2mask
 
-import dpsau2net_monai.transforms.saving as saving
+import dpsau2net_monai.transforms.saving_instances as saving_instances
 from dpsau2net_monai.data import Labels
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.transforms import LoadInputImaged, SaveInstanceTabled
+from dpsau2net_monai.transforms import LoadInputImaged, SaveInstancesd, SaveInstanceTabled, without_instances
 
 # 30 rows, 40 columns: an object of 24 pixels and one of a single pixel
 MASK = np.zeros((30, 40), np.uint8)
@@ -32,12 +37,12 @@ def save(path, array):
     return str(path)
 
 
-def objects_of(path, mask, folder, spatial_dims=2, labels=None):
+def objects_of(path, mask, folder, spatial_dims=2, labels=None, **more):
     """The table's head and its rows, after what the bundle does to an image before."""
     data = LoadInputImaged("image", 3 if spatial_dims == 2 else 1, spatial_dims)({"image": path})
     data = NormalizeIntensityd("image")(data)
     data["pred"] = data["image"][:1] * 0 + torch.as_tensor(np.ascontiguousarray(mask))[None]
-    SaveInstanceTabled("pred", folder, labels)(data)
+    SaveInstanceTabled("pred", folder, labels)(data | more)
     (table,) = folder.iterdir()
     assert table.name == "image.csv"
     with open(table, newline="") as file:
@@ -109,7 +114,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
         return rows()
 
-    monkeypatch.setattr(saving, "instance_table", stopped_table)
+    monkeypatch.setattr(saving_instances, "instance_table", stopped_table)
     with pytest.raises(Stopped):
         objects_of(save(tmp_path / "image.png", GREY), MASK.T, tmp_path / "objects")
     assert not list((tmp_path / "objects").iterdir())
@@ -120,3 +125,130 @@ def test_an_image_that_is_gone_is_named(tmp_path):
     (tmp_path / "image.png").unlink()
     with pytest.raises(InputError, match="image.png: no such file"):
         SaveInstanceTabled("image", tmp_path)(data)
+
+
+def test_the_table_is_of_the_items_instances(tmp_path):
+    instances = MASK.astype(np.int32)
+    instances[3:7, 13:16] = 2  # two that touch; the mask alone has one there
+    instances[20, 30] = 3
+    image = save(tmp_path / "image.png", GREY)
+    _, rows = objects_of(image, MASK.T, tmp_path / "objects", instances=torch.as_tensor(instances.T.copy())[None])
+    assert [row[:4] for row in rows] == [["1", "12", "4.5", "11"], ["2", "12", "4.5", "14"], ["3", *SECOND]]
+
+
+# two that touch, a ring, one in it, one of two parts that touch in a corner, one with two holes that do so, a pixel
+INSTANCES = np.zeros((40, 30), np.int32)
+INSTANCES[2:8, 0:5], INSTANCES[2:9, 5:9] = 1, 2
+INSTANCES[12:24, 2:14], INSTANCES[15:21, 5:11], INSTANCES[17:19, 7:9] = 3, 0, 4
+INSTANCES[2:5, 20:23] = INSTANCES[5:9, 23:25] = 5
+INSTANCES[12:18, 20:26] = 6
+INSTANCES[14, 22] = INSTANCES[15, 23] = 0
+INSTANCES[39, 29] = 7
+
+
+def item_of(folder, instances=INSTANCES, name="image.png"):
+    """An image's item with its instances, in MONAI's axes."""
+    array = np.zeros(instances.shape, np.uint8)
+    path = save(folder / name, array if name.endswith("png") else array.astype(np.int16))
+    data = LoadInputImaged("image", 3 if instances.ndim == 2 else 1, instances.ndim)({"image": path})
+    numbers = instances.T if instances.ndim == 2 else instances
+    return data | {"instances": torch.as_tensor(numbers.copy())[None]}
+
+
+@pytest.mark.parametrize("count, dtype", [(7, np.uint16), (65535, np.uint16), (65536, np.uint32)])
+def test_instances_of_a_picture(count, dtype, tmp_path):
+    instances = np.arange(257 * 257).clip(max=count).reshape(257, 257) if count > 7 else INSTANCES
+    SaveInstancesd("instances", tmp_path / "instances")(item_of(tmp_path, instances))
+    (path,) = (tmp_path / "instances").iterdir()
+    assert path.name == "image.tif"
+    with tifffile.TiffFile(path) as file:
+        (page,) = file.pages
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE and page.dtype == dtype
+        np.testing.assert_array_equal(page.asarray(), instances)
+    if dtype == np.uint16:
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), instances)
+
+
+def test_instances_of_a_volume_keep_its_place(tmp_path):
+    instances = np.zeros((6, 5, 4), np.int32)
+    instances[1:3, 2, 1], instances[4, 4, 3] = 1, 2
+    SaveInstancesd("instances", tmp_path / "instances")(item_of(tmp_path, instances, "image.nii.gz"))
+    saved, image = (nibabel.load(folder / "image.nii.gz") for folder in (tmp_path / "instances", tmp_path))
+    assert saved.get_data_dtype() == np.uint16
+    np.testing.assert_array_equal(np.asarray(saved.dataobj), instances)
+    np.testing.assert_array_equal(saved.affine, image.affine)
+
+
+def filled(rings):
+    """The pixels whose middle is in the outer ring, and in none of the holes."""
+    outer, *holes = (polygon2mask(INSTANCES.shape, np.asarray(ring)[:, ::-1] - 0.5) for ring in rings)
+    return outer & ~np.any(holes, axis=0) if holes else outer
+
+
+def test_outlines_for_qupath(tmp_path):
+    SaveInstancesd("instances", tmp_path, Labels("nucleus"), "geojson")(item_of(tmp_path))
+    collection = json.loads((tmp_path / "image.geojson").read_text())
+    assert collection["type"] == "FeatureCollection" and len(collection["features"]) == 7
+    kinds = []
+    for number, feature in enumerate(collection["features"], 1):
+        geometry, properties = feature["geometry"], feature["properties"]
+        kinds.append(geometry["type"])
+        assert properties == {
+            "objectType": "detection", "name": str(number), "classification": {"name": "nucleus"}
+        }  # fmt: skip
+        parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+        for ring in (ring for part in parts for ring in part):
+            assert ring[0] == ring[-1] and len({tuple(point) for point in ring}) == len(ring) - 1 >= 4
+        np.testing.assert_array_equal(np.any([filled(part) for part in parts], axis=0), INSTANCES == number)
+    assert [i for i, kind in enumerate(kinds, 1) if kind == "MultiPolygon"] == [5]
+    # along the borders of the pixels: what touches shares a line
+    first, second = (collection["features"][i]["geometry"]["coordinates"][0] for i in (0, 1))
+    assert sorted(map(tuple, first[:-1])) == [(0, 2), (0, 8), (5, 2), (5, 8)] and [5, 2] in second and [9, 9] in second
+
+
+def test_outlines_for_imagej(tmp_path):
+    SaveInstancesd("instances", tmp_path, outlines="imagej")(item_of(tmp_path))
+    rois = roifile.roiread(tmp_path / "image.zip")
+    assert [roi.name for roi in rois] == [str(number) for number in range(1, 8)]
+    for roi in rois:
+        # ImageJ fills a path of several rings by the even-odd rule
+        mask = np.logical_xor.reduce([filled([ring]) for ring in roi.coordinates(multi=True)])
+        np.testing.assert_array_equal(mask, INSTANCES == int(roi.name))
+    assert [roi.composite for roi in rois] == [False, False, True, False, True, True, False]
+
+
+def test_without_instances_the_files_are_empty(tmp_path):
+    for outlines in ("geojson", "imagej"):
+        SaveInstancesd("instances", tmp_path, outlines=outlines)(item_of(tmp_path, INSTANCES * 0))
+    assert not tifffile.imread(tmp_path / "image.tif").any()
+    assert json.loads((tmp_path / "image.geojson").read_text())["features"] == []
+    assert roifile.roiread(tmp_path / "image.zip") == []
+
+
+def test_instances_that_cannot_be_written_are_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="outlines is 'qupath'; it must be one of none, geojson, imagej"):
+        SaveInstancesd("instances", tmp_path, outlines="qupath")
+    with pytest.raises(InputError, match="set instances to false"):
+        SaveInstancesd("instances", tmp_path, Labels({"a": 1, "b": 2}))
+    volume = item_of(tmp_path, np.zeros((6, 5, 4), np.int32), "image.nii.gz")
+    with pytest.raises(InputError, match="image.nii.gz: is a volume"):
+        SaveInstancesd("instances", tmp_path / "instances", outlines="geojson")(volume)
+    monkeypatch.setattr(saving_instances, "has_roifile", False)
+    with pytest.raises(InputError, match=r"pip install 'dpsau2net-monai\[imagej\]'"):
+        SaveInstancesd("instances", tmp_path, outlines="imagej")
+    assert not (tmp_path / "instances").exists()
+
+
+def test_an_image_without_its_instances_or_its_mask_is_segmented(tmp_path):
+    images = [{"image": str(tmp_path / name)} for name in ("a.png", "b.png", "c.png", "d.nii.gz")]
+    (tmp_path / "instances").mkdir()
+    for name in ("a.png", "b.png", "d.nii.gz", "instances/a.tif", "instances/c.tif", "instances/d.nii.gz"):
+        (tmp_path / name).touch()
+
+    def left(outlines):
+        chosen = without_instances(images, tmp_path / "instances", outlines, output_dir=tmp_path)
+        return [image["image"].rpartition("/")[2] for image in chosen]
+
+    assert left("none") == ["b.png", "c.png"]
+    (tmp_path / "instances" / "a.geojson").touch()
+    assert sorted(left("geojson")) == ["b.png", "c.png", "d.nii.gz"]

@@ -1,0 +1,42 @@
+"""Read pictures of numbered instances."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from monai.config import PathLike
+from PIL import Image
+
+from ..errors import InputError
+from .reading import name_of, reading, size_text
+
+__all__ = ["read_instances"]
+
+
+def read_instances(folder: PathLike, image: str, shape: Sequence[int]) -> np.ndarray | None:
+    """
+    Read the true instances of an image.
+
+    Args:
+        folder: folder of pictures of numbered instances: 0 is the background.
+        image: path of the image. Its instances are in ``folder/NAME.EXT``.
+        shape: size of the image, in MONAI's (x, y).
+
+    Returns:
+        Integers (x, y). None: there is no such file.
+
+    Raises:
+        InputError: the file cannot be read, or has another size.
+    """
+    found = sorted(Path(folder).glob(f"{glob.escape(name_of(image))}.*"))
+    if not found:
+        return None
+    with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:
+        instances = np.asarray(picture).T
+    if instances.shape != tuple(shape):
+        sizes = f"is {size_text(instances.shape)}, its image {size_text(shape)}"
+        raise InputError(f"{found[0]}: {sizes}; restore it or remove it")
+    return instances

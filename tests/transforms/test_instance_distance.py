@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+from skimage.draw import disk
+
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.transforms import AddInstanceDistanced, SeparateInstancesd
+from dpsau2net_monai.transforms.instances import instance_distance
+
+SHAPE = (40, 60)
+
+
+def overlapping_discs() -> np.ndarray:
+    """Two nuclei with a wide neck, and a small one: a distance transform of their mask does not part the first two."""
+    instances = np.zeros(SHAPE, np.int32)
+    for number, (row, column, radius) in enumerate([(20, 18, 12), (20, 30, 12), (5, 52, 2)], 1):
+        instances[disk((row, column), radius, shape=SHAPE)] = number
+    return instances
+
+
+def test_the_distance_is_normalised_by_instance():
+    instances = overlapping_discs()
+    distance = instance_distance(instances)
+    assert (distance[instances == 0] == 0).all() and (distance[instances > 0] > 0).all()
+    assert [distance[instances == number].max() for number in (1, 2, 3)] == [1, 1, 1]
+    assert distance[20, 22:26].min() < 0.5 < distance[20, 32]  # lower where the two touch
+
+
+@pytest.mark.parametrize("given, found", [(True, 3), (False, 2)])
+def test_the_distance_separates_what_the_mask_does_not(given, found):
+    instances = overlapping_discs()
+    distance = instance_distance(instances)
+    distance += np.random.default_rng(0).uniform(0, 0.1, SHAPE)  # a network's is rough
+    item = {
+        "pred": torch.as_tensor(instances > 0)[None].float(),
+        "probability": torch.as_tensor(np.stack([instances > 0, distance])),
+    }
+    item = SeparateInstancesd("pred", "probability" if given else None)(item)
+    result = item["instances"]
+    assert result.dtype == torch.int32 and result.shape == (1, *SHAPE)
+    assert result.max() == len(result.unique()) - 1 == found
+    assert torch.equal(result > 0, item["pred"] > 0)  # every pixel of the mask belongs to an instance
+    if given:
+        for number in (1, 2, 3):
+            _, counts = np.unique(result[0].numpy()[instances == number], return_counts=True)
+            assert counts.max() > 0.9 * counts.sum()
+
+
+def test_a_component_without_a_middle_is_an_instance():
+    mask = torch.as_tensor(overlapping_discs() > 0)[None].float()
+    result = SeparateInstancesd("pred", "probability")({"pred": mask, "probability": torch.zeros(2, *SHAPE)})
+    assert result["instances"].max() == 2
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_target_of_training(stored, tmp_path):
+    instances = overlapping_discs()
+    if stored:
+        Image.fromarray(instances.T.astype(np.uint16)).save(tmp_path / "a.png")
+    mask = MetaTensor(torch.as_tensor(instances > 0)[None].float(), meta={"filename_or_obj": "m/a.png"})
+    item = AddInstanceDistanced("label", tmp_path)({"label": mask, "image_path": "images/a.tif"})
+    label = item["label"]
+    assert label.shape == (2, *SHAPE) and torch.equal(label[:1], mask) and label.meta == mask.meta
+    assert np.allclose(label[1], instance_distance(instances)) == stored
+    assert label[1].max() == 1  # without the file, the mask is split
+
+
+def test_instances_of_another_size(tmp_path):
+    Image.fromarray(np.zeros((30, 30), np.uint16)).save(tmp_path / "a.png")
+    item = {"label": torch.zeros(1, *SHAPE), "image_path": "images/a.png"}
+    with pytest.raises(InputError, match=r"a.png: is 30 x 30, its image 40 x 60; restore it or remove it"):
+        AddInstanceDistanced("label", tmp_path)(item)
