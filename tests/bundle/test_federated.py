@@ -32,7 +32,7 @@ def client(name, seed, folder) -> MonaiAlgo:
 
 def test_rounds_of_two_clients(tmp_path):
     clients = [client(name, seed, tmp_path) for seed, name in enumerate(("here", "there"))]
-    weights = DPSAU2NetLite(2, 3, 2).state_dict()
+    weights = DPSAU2NetLite(2, 3, 1).state_dict()
     for _round in range(ROUNDS):
         gains, iterations = [], []
         for algo in clients:

@@ -27,7 +27,7 @@ def same_weights(first, second) -> bool:
 
 def test_a_run_leaves_weights_and_what_it_takes_to_repeat_it(trained, dataset):
     models = trained / "models"
-    load_weights(DPSAU2NetLite(2, 3, 2), models / "model.pt")
+    load_weights(DPSAU2NetLite(2, 3, 1), models / "model.pt")
     record = json.loads((models / "run.json").read_text())
     assert record["seed"] == 42 and record["versions"]["Pytorch"] == torch.__version__
     assert str(dataset) in record["command"]
@@ -87,7 +87,7 @@ def test_weights_to_begin_with(trained, dataset, tmp_path):
     monai.bundle.run(
         "training", config_file=str(CONFIGS / "train.yaml"), pretrained=str(tmp_path / "models" / "model.pt"), **keys
     )
-    parameters = dict(DPSAU2NetLite(2, 3, 2).named_parameters())
+    parameters = dict(DPSAU2NetLite(2, 3, 1).named_parameters())
     first, second = (torch.load(folder / "models" / "model.pt", weights_only=True) for folder in (trained, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in parameters)
 
@@ -129,6 +129,20 @@ def test_every_loss_is_configured():
         label = torch.cat([torch.ones(2, 1, 8, 8), torch.full((2, 1, 8, 8), 0.25)], 1)  # the mask, and the distance
         value = parser.get_parsed_content("loss_function")(torch.zeros(2, 2, 8, 8), label)
         assert value.item() == pytest.approx(expected[loss] + 0.6931, abs=1e-3), loss
+
+
+def test_the_separation_of_instances_is_learned(dataset, tmp_path):
+    keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models"), "max_epochs": 1}
+    monai.bundle.run(
+        "training", config_file=str(CONFIGS / "train.yaml"), output_dir=str(tmp_path / "log"), instances="true", **keys
+    )
+    network = DPSAU2NetLite(2, 3, 2)  # nuclei, and the distance
+    load_weights(network, tmp_path / "models" / "model.pt")
+    # the weights alone say so in evaluation
+    configs = [str(CONFIGS / "train.yaml"), str(CONFIGS / "evaluate.yaml")]
+    monai.bundle.run("evaluating", config_file=configs, output_dir=str(tmp_path / "eval"), **keys)
+    rows = list(csv.DictReader((tmp_path / "eval" / "images.csv").open()))
+    assert len(rows) == 4 and all(float(row["true_instances"]) > 0 for row in rows)
 
 
 def test_volumes_train_too(tmp_path):
@@ -178,7 +192,7 @@ def test_the_recipe_of_the_shipped_weights(dataset, tmp_path):
     keys = {**QUICK, "dataset_dir": dataset, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log"}
     keys |= {"csvfile": "$None", "max_epochs": 1, "val_interval": 1}
     succeeded(bundle_run("training", "train.yaml", "nuclei.yaml", **keys))
-    load_weights(DPSAU2NetLite(2, 3, 2), tmp_path / "models" / "model.pt")
+    load_weights(DPSAU2NetLite(2, 3, 1), tmp_path / "models" / "model.pt")
     (epoch,) = csv.DictReader((tmp_path / "models" / "history.csv").open())
     assert epoch["epoch"] == "1.0" and float(epoch["train_loss"]) > 0 and 0 <= float(epoch["val_mean_dice"]) <= 1
 
@@ -193,7 +207,7 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     )  # fmt: skip
     assert succeeded(result).stdout.count("Epoch[1] Metrics -- train_loss") == 1  # one process reports
     (run,) = (tmp_path / "runs").iterdir()  # both processes chose one folder
-    load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")  # without a task.yaml to begin with
+    load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")
     assert (run / "run.json").is_file()
 
 
