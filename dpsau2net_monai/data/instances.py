@@ -16,12 +16,12 @@ from .reading import name_of, reading, size_text
 __all__ = ["read_instances"]
 
 
-def read_instances(folder: PathLike, image: str, shape: Sequence[int]) -> np.ndarray | None:
+def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) -> np.ndarray | None:
     """
     Read the true instances of an image.
 
     Args:
-        folder: folder of pictures of numbered instances: 0 is the background.
+        folder: folder of pictures of numbered instances: 0 is the background. None: there is none.
         image: path of the image. Its instances are in ``folder/NAME.EXT``.
         shape: size of the image, in MONAI's (x, y).
 
@@ -31,7 +31,7 @@ def read_instances(folder: PathLike, image: str, shape: Sequence[int]) -> np.nda
     Raises:
         InputError: the file cannot be read, or has another size.
     """
-    found = sorted(Path(folder).glob(f"{glob.escape(name_of(image))}.*"))
+    found = [] if folder is None else sorted(Path(folder).glob(f"{glob.escape(name_of(image))}.*"))
     if not found:
         return None
     with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:

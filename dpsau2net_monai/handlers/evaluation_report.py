@@ -90,7 +90,7 @@ class EvaluationReport:
         facts: lines for the page's head, such as the weights and the images.
         labels: the classes.
         threshold: of the probability, with which ``pred`` was made.
-        instances_dir: folder of pictures of numbered instances.
+        instances_dir: folder of pictures of numbered instances. None: there is none.
         history: ``history.csv`` of the training run. Where it does not exist, the page has no training curves.
     """
 
@@ -100,14 +100,14 @@ class EvaluationReport:
         facts: Mapping[str, object],
         labels: Labels,
         threshold: float,
-        instances_dir: str,
+        instances_dir: str | None,
         history: str,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.facts = facts
         self.labels = labels
         self.threshold = threshold
-        self.instances_dir = Path(instances_dir)
+        self.instances_dir = instances_dir
         self.history = Path(history)
 
     def attach(self, engine: Evaluator) -> None:

@@ -179,14 +179,10 @@ def test_a_dicom_series_gives_a_nifti_mask_in_its_place(series, folder, tmp_path
 
 def test_a_dicom_series_gives_a_dicom_segmentation(series, folder, tmp_path):
     root, _ = series
-    to_seg = {
-        "_target_": "dpsau2net_monai.transforms.SaveDicomSegd", "keys": "pred", "labels": "$@task.labels",
-        "output_dir": "@output_dir",
-    }  # fmt: skip
     run(
         "segmenting", ["inference.yaml"],
         dataset_dir=str(root / "1.2.840.7"), ckpt_path=str(folder / "model.pt"), output_dir=str(tmp_path),
-        **{"saving#transforms#1": to_seg},
+        output_format="dicom_seg",
     )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.840.7.dcm"]
     segmentation = highdicom.seg.segread(tmp_path / "1.2.840.7.dcm")
