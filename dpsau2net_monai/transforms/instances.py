@@ -71,8 +71,8 @@ class AddInstanceDistanced(MapTransform):
 
 class SeparateInstancesd(MapTransform):
     """
-    Number the instances in masks (see :func:`dpsau2net_monai.metrics.split_instances`), where it is there with the
-    distance that a network with ``instances`` computes.
+    Number the instances in masks (see :func:`dpsau2net_monai.metrics.split_instances`). A network with ``instances``
+    also computes the distance that separates them.
 
     ``monai.apps.pathology.transforms.HoVerNetInstanceMapPostProcessingd`` needs HoVer-Net's maps.
 
