@@ -19,8 +19,9 @@ from dpsau2net_monai.importers.download import download_archive
 def zipped() -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as file:
-        file.writestr("a/x.png", b"one" * 1000)
-        file.writestr("a/y.txt", b"two")
+        # ZipInfo has a fixed time; with that of now, two test workers would see two SHA-256
+        file.writestr(zipfile.ZipInfo("a/x.png"), b"one" * 1000)
+        file.writestr(zipfile.ZipInfo("a/y.txt"), b"two")
     return data.getvalue()
 
 
