@@ -140,10 +140,8 @@ def instance_metrics(true: np.ndarray, predicted: np.ndarray) -> dict[str, float
         - ``instance_f1``: F1 at an IoU of 0.5,
         - ``true_instances`` and ``predicted_instances``: their numbers,
         - ``count_error``: predicted minus true instances,
-        - ``merged``: number of predicted instances that cover two or more true ones, each by more than half of the true
-          one,
-        - ``split``: number of true instances that have two or more predicted ones in them, each with more than half of
-          itself.
+        - ``merged``: number of predicted instances that cover more than half of each of two or more true ones,
+        - ``split``: number of true instances in which more than half of each of two or more predicted ones lies.
 
         The first four are 1 if there are no true and no predicted instances, and 0 if only one of both has instances.
 
