@@ -42,15 +42,14 @@ class RunKeeper:
     resumed: its list names the deleted file. ``ignite.handlers.DiskSaver(atomic=True)`` then leaves a file of a random
     name, which a resumed run cannot tell from others.
 
-    Put it behind the handlers of the learning rate, of validation and of the average, as what they change belongs to
-    the epoch.
+    Put it behind the handlers of the learning rate and of validation, as what they change belongs to the epoch.
 
     Args:
         folder: where these are written: ``model.pt``, the averaged weights of the best validation or, where no image
             validates, of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training
             loss and the validation metrics of each epoch.
         network: the network itself, without ``DistributedDataParallel`` around it.
-        average: the average of its weights.
+        average: the average of its weights. This handler attaches it.
         optimizer: of the trainer.
         lr_scheduler: of the trainer.
         evaluator: the validation's engine. Its key metric decides which weights are best; larger is better.
@@ -97,6 +96,7 @@ class RunKeeper:
         """
         if engine.scaler is not None:
             self.parts["scaler"] = engine.scaler
+        self.parts["average"].attach(engine)  # first, as a state that is resumed replaces what it begins with
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.seed_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_state)
