@@ -38,8 +38,7 @@ class Task:
             single slices of volumes, it has three sides, and that along the axis of the slices is 1.
         flip_axes: axes of volumes that test-time augmentation flips, from 0: those that training flipped. None: all.
         instances: whether the network has one more output channel, which separates touching instances of a single
-            class in pictures (see
-            :func:`dpsau2net_monai.metrics.split_instances`).
+            class in pictures (see :func:`dpsau2net_monai.metrics.split_instances`).
 
     Raises:
         InputError: a setting is out of range.

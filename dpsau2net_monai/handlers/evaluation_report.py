@@ -14,12 +14,12 @@ from ignite.engine import Events
 from monai.engines import Evaluator
 from monai.utils import ImageMetaKey
 
-from ..data.instances import read_instances
 from ..data.labels import Labels
 from ..data.reading import name_of
 from ..files import whole_file
-from ..metrics import instance_metrics, split_instances, volumes
+from ..metrics import instance_metrics, volumes
 from ..report import Example, draw_pictures, draw_slices, render_page, summarise
+from ..transforms.instances import true_instances
 from ..visualize import Volume, as_pictures, stretch
 
 __all__ = ["EvaluationReport"]
@@ -152,9 +152,7 @@ class EvaluationReport:
         if len(self.labels.names) > 1:
             return Example(name_of(path), {}, draw_pictures(stretch(image), truth, prediction, limit))
         mask, predicted = (item[key][0].cpu().numpy() for key in ("label", "instances"))
-        true = read_instances(self.instances_dir, path, mask.shape)
-        if true is None:
-            true = split_instances(mask)
+        true = true_instances(self.instances_dir, path, mask)
         pictures = draw_pictures(stretch(image), truth, prediction, limit, (true.T, predicted.T))
         return Example(name_of(path), instance_metrics(true, predicted), pictures)
 

@@ -14,6 +14,10 @@ __all__ = ["WeightAverage"]
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
+def _bare(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
 class WeightAverage(AveragedModel):
     """
     Ignite handler of a trainer, and the network that it makes: the exponential moving average of the weights, after
@@ -38,8 +42,7 @@ class WeightAverage(AveragedModel):
                 else:  # a counter
                     average.copy_(current)
 
-        module = network.module if isinstance(network, DistributedDataParallel) else network
-        super().__init__(module, multi_avg_fn=update, use_buffers=True)
+        super().__init__(_bare(network), multi_avg_fn=update, use_buffers=True)
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """
@@ -53,5 +56,4 @@ class WeightAverage(AveragedModel):
         self.n_averaged.zero_()  # the first step's weights replace the average
 
     def update(self, engine: SupervisedTrainer) -> None:
-        network = engine.network
-        self.update_parameters(network.module if isinstance(network, DistributedDataParallel) else network)
+        self.update_parameters(_bare(engine.network))

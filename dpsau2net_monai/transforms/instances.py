@@ -15,7 +15,23 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from ..data.instances import read_instances
 from ..metrics import split_instances
 
-__all__ = ["AddInstanceDistanced", "SeparateInstancesd", "instance_distance"]
+__all__ = ["AddInstanceDistanced", "SeparateInstancesd", "instance_distance", "true_instances"]
+
+
+def true_instances(instances_dir: PathLike | None, image: str, mask: np.ndarray) -> np.ndarray:
+    """
+    Return the true instances of an image.
+
+    Args:
+        instances_dir: folder of pictures of numbered instances. None: there is none.
+        image: path of the image.
+        mask: its true mask, (x, y). It is split where the folder has no instances of the image.
+
+    Returns:
+        Integers of the mask's shape; 0 is the background.
+    """
+    instances = read_instances(instances_dir, image, mask.shape)
+    return split_instances(mask) if instances is None else instances
 
 
 def instance_distance(instances: np.ndarray) -> np.ndarray:
@@ -51,7 +67,7 @@ class AddInstanceDistanced(MapTransform):
         image_key: key of the images; ``KEY_path`` is their path.
     """
 
-    def __init__(self, keys: KeysCollection, instances_dir: PathLike, image_key: str = "image") -> None:
+    def __init__(self, keys: KeysCollection, instances_dir: PathLike | None, image_key: str = "image") -> None:
         super().__init__(keys)
         self.instances_dir = instances_dir
         self.image_key = image_key
@@ -60,9 +76,7 @@ class AddInstanceDistanced(MapTransform):
         result: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(result):
             mask = torch.as_tensor(result[key][0]).numpy()
-            instances = read_instances(self.instances_dir, result[f"{self.image_key}_path"], mask.shape)
-            if instances is None:
-                instances = split_instances(mask)
+            instances = true_instances(self.instances_dir, result[f"{self.image_key}_path"], mask)
             distance = torch.as_tensor(instance_distance(instances))[None]
             like = result[key]
             result[key] = torch.cat([torch.as_tensor(like), distance]).as_subclass(type(like)).copy_meta_from(like)
