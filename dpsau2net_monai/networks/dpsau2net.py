@@ -247,10 +247,10 @@ class DPSAU2NetLite(DPSAU2Net):
     nested U works at half of the image's resolution and its logits are enlarged at the end. The inner Us have fewer
     levels than those of the full network, because there are fewer resolutions below them.
 
-    On two CPU threads, training takes 0.32 s per image of 256 x 256 pixels (full network: 6.0 s), and a forward pass
-    0.10 s (full network: 1.06 s) (2026-11-22, ``benchmarks/network_speed.py``). Much of this comes from the stem:
-    without it (``STEM_CHANNELS = None``), training takes some five times as long. With so few channels, memory traffic
-    costs the time, not arithmetic, and the stem reduces it to a quarter.
+    A forward pass with an image of 256 x 256 pixels takes 3.8 GFLOP (full network: 111 GFLOP); ``benchmarks/speed.py``
+    measures the time. Much of the difference comes from the stem: without it (``stem_channels=None``), training takes
+    some five times as long. With so few channels, memory traffic costs the time, not arithmetic, and the stem reduces
+    it to a quarter.
 
     The arguments are those of :class:`DPSAU2Net`. With ``deep_supervision`` there is one side output per resolution:
     (batch, 5, out_channels, spatial...).
