@@ -17,6 +17,7 @@ from monai.utils import ensure_tuple
 from ..data.dicom import SeriesReader
 from ..data.inspection import read_header
 from ..data.labels import Labels
+from ..data.memory import require_memory
 from ..data.picture_reader import PictureReader
 from ..data.reading import is_series, is_volume, reading, require_finite, size_text
 from ..errors import InputError
@@ -97,14 +98,23 @@ class LoadInputImaged(_Loadd):
         keys: keys of the paths to load: a path, or a list of paths, whose channels follow each other.
         channels: number of channels that the network takes.
         spatial_dims: 2 or 3.
+        outputs: number of channels of the network's output, to refuse pictures that do not fit in memory with it. None:
+            the memory is not checked.
 
     Raises:
-        InputError: a file cannot be read, holds NaN, or does not fit the network's dimensions or channels.
+        InputError: a file cannot be read, holds NaN, does not fit the network's dimensions or channels, or does not fit
+            in memory.
     """
 
-    def __init__(self, keys: KeysCollection, channels: int, spatial_dims: int = 2) -> None:
+    def __init__(self, keys: KeysCollection, channels: int, spatial_dims: int = 2, outputs: int | None = None) -> None:
         super().__init__(keys, spatial_dims)
         self.channels = channels
+        self.outputs = outputs
+
+    def load(self, path: str, reader: ImageReader | None = None) -> MetaTensor:
+        if self.outputs is not None and not is_volume(path):
+            require_memory(path, self.channels, self.outputs)
+        return super().load(path, reader)
 
     def convert(self, images: list[MetaTensor], paths: list[str]) -> torch.Tensor:
         if len(images) > 1:

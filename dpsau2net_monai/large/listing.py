@@ -1,0 +1,105 @@
+"""Find images that may be larger than memory, and the paths of their masks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai.config import PathLike
+from monai.utils import optional_import
+
+from ..data.inspection import Pair
+from ..data.labels import Labels
+from ..data.reading import PICTURE_SUFFIXES, stem_of
+from ..errors import InputError
+
+__all__ = ["SLIDE_SUFFIXES", "find_large_images", "instances_path", "large_name", "mask_paths"]
+
+SLIDE_SUFFIXES = (".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")  # that OpenSlide reads
+SUFFIXES = (*PICTURE_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
+
+has_zarr = optional_import("zarr", "3.1.5")[1]
+
+
+def large_name(path: PathLike) -> str:
+    """Return an image's name: its file's without the suffix. ``.ome.tif`` and ``.ome.zarr`` count as one suffix."""
+    stem = stem_of(path) if not str(path).endswith(".zarr") else Path(path).stem
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
+
+
+def mask_paths(output_dir: PathLike, image: PathLike, labels: Labels) -> list[Path]:
+    """Return the paths of an image's mask: ``NAME.ome.tif``, or one in the folder of each class that has its own."""
+    folders = [Path(output_dir, name) for name in labels.names] if labels.form == "files" else [Path(output_dir)]
+    return [folder / f"{large_name(image)}.ome.tif" for folder in folders]
+
+
+def instances_path(output_dir: PathLike, image: PathLike) -> Path:
+    """Return the path of an image's numbered instances."""
+    return Path(output_dir, "instances", f"{large_name(image)}.ome.tif")
+
+
+def find_large_images(
+    source: PathLike | Sequence[PathLike],
+    output_dir: PathLike,
+    labels: Labels,
+    instances: bool = False,
+    overwrite: bool = False,
+) -> list[Pair]:
+    """
+    List images to segment in bands.
+
+    Args:
+        source: a folder, one image, or a list of both. Images are PNG, JPEG, BMP and TIFF files, whole slides that
+            OpenSlide reads, and folders ``NAME.zarr`` in OME-Zarr.
+        output_dir: folder of the masks.
+        labels: the classes.
+        instances: whether numbered instances are written too.
+        overwrite: whether images that have all their outputs are listed too.
+
+    Returns:
+        A list of ``{"image": path}``. The images of a folder are sorted by name.
+
+    Raises:
+        InputError: zarr is not installed, a path does not exist, is not an image or is one of the outputs, there is no
+            image, or two images have the same name and so would have the same mask.
+    """
+    if not has_zarr:
+        raise InputError("large images need zarr 3.1.5 or later; pip install 'dpsau2net-monai[large]'")
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    images: dict[str, Path] = {}
+    for path in [file for one in sources for file in _list(Path(one))]:
+        other = images.setdefault(large_name(path), path)
+        if other != path:
+            raise InputError(f"{path}: has the same name as {other}; segment them in two runs")
+
+    left: list[Pair] = []
+    for path in images.values():
+        outputs = mask_paths(output_dir, path, labels) + [instances_path(output_dir, path)] * instances
+        if any(output.resolve() == path.resolve() for output in outputs):
+            raise InputError(f"{path}: its mask would replace it; set output_dir to another folder")
+        if overwrite or not all(output.exists() for output in outputs):
+            left.append({"image": str(path)})
+    if len(left) < len(images):
+        logging.getLogger(__name__).info(
+            f"{len(images) - len(left)} of {len(images)} images already have a mask in {output_dir}; "
+            "set overwrite to true to segment them again"
+        )
+    return left
+
+
+def _list(path: Path) -> list[Path]:
+    if path.name.lower().endswith(SUFFIXES) and path.exists():
+        return [path]
+    if path.is_file():
+        raise InputError(f"{path}: is not an image of a known type ({', '.join(SUFFIXES)})")
+    try:
+        files = sorted(one for one in path.iterdir() if one.name.lower().endswith(SUFFIXES) and one.name[0] != ".")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file or folder") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+    if not files:
+        raise InputError(f"{path}: has no images; add some ({', '.join(SUFFIXES)})")
+    return files
