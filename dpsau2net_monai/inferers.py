@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, cast
 
 import torch
 from monai.inferers import Inferer, SimpleInferer, SliceInferer, SlidingWindowInferer
+from monai.networks.utils import eval_mode
 from torch import nn
 
 from .data.reading import size_text
 from .data.task import Task
 from .errors import InputError
 
-__all__ = ["BFloat16Inferer", "TTAInferer", "window_inferer"]
+__all__ = ["BFloat16Inferer", "TTAInferer", "has_bfloat16", "window_inferer"]
 
 
 def window_inferer(task: Task, **options: Any) -> SlidingWindowInferer:
@@ -77,32 +79,69 @@ class TTAInferer(Inferer):
         return mean.clamp(min=1e-6).log() if self.softmax else torch.logit(mean, eps=1e-6)
 
 
+def has_bfloat16() -> bool:
+    """Return whether the CPU has instructions for bfloat16. Where oneDNN emulates it, it is slower than float32."""
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # an older torch
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))  # the last is that of ARM
+
+
 class BFloat16Inferer(SimpleInferer):
     """
     Compute a network's training step in bfloat16 on a CPU, by autocast; the logits are returned in float32.
-    ``monai.engines.SupervisedTrainer`` has autocast for CUDA only.
+    ``monai.engines.SupervisedTrainer`` has autocast for CUDA only. The precision is logged.
 
     With torch 2.13 on a CPU, the gradient of a 3D convolution's weights in bfloat16 is wrong on maps of less than three
     voxels along an axis.
 
+    Args:
+        required: False: images that are so small that a 3D convolution would see such a map are computed in float32.
+
     Raises:
-        InputError: an image is so small that a 3D convolution would see such a map.
+        InputError: an image is so small, and bfloat16 is required.
     """
 
     SMALLEST = 3
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        def check(module: nn.Conv3d, args: tuple[torch.Tensor, ...]) -> None:
-            if min(args[0].shape[2:]) < self.SMALLEST and max(module.kernel_size) > 1:
-                crop, deepest = size_text(inputs.shape[2:]), size_text(args[0].shape[2:])
-                text = f"a crop of {crop} is too small for bfloat16 on a CPU: the network's deepest map would be"
-                raise InputError(f"{text} {deepest}; set amp to false, or crop_size to more")
+    def __init__(self, required: bool = True) -> None:
+        super().__init__()
+        self.required = required
+        self.fits: dict[torch.Size, bool] = {}  # by the size of the images
 
-        convolutions = [module for module in cast(nn.Module, network).modules() if isinstance(module, nn.Conv3d)]
-        handles = [module.register_forward_pre_hook(check) for module in convolutions]
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        size = inputs.shape[2:]
+        if size not in self.fits:
+            small = self._small_map(inputs, cast(nn.Module, network))
+            text = f"a crop of {size_text(size)} is too small for bfloat16 on a CPU: the network's deepest map would be"
+            if small and self.required:
+                raise InputError(f"{text} {size_text(small)}; set amp to auto, or crop_size to more")
+            reason = f"; {text} {size_text(small)}" if small else ""
+            logging.getLogger("dpsau2net_monai").info(f"training in {'float32' if small else 'bfloat16'}{reason}")
+            self.fits[size] = not small
+        if not self.fits[size]:
+            return super().__call__(inputs, network, *args, **kwargs)
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().__call__(inputs, network, *args, **kwargs).float()
+
+    def _small_map(self, inputs: torch.Tensor, network: nn.Module) -> torch.Size | None:
+        """Return the size of the smallest map that a 3D convolution sees, if it is too small."""
+        seen: list[torch.Size] = []
+
+        def look(module: nn.Conv3d, args: tuple[torch.Tensor, ...]) -> None:
+            if max(module.kernel_size) > 1:
+                seen.append(args[0].shape[2:])
+
+        handles = [
+            module.register_forward_pre_hook(look) for module in network.modules() if isinstance(module, nn.Conv3d)
+        ]
+        if not handles:
+            return None
         try:
-            with torch.autocast("cpu", torch.bfloat16):
-                return super().__call__(inputs, network, *args, **kwargs).float()
+            with eval_mode(network):
+                network(inputs[:1])
         finally:
             for handle in handles:
                 handle.remove()
+        smallest = min(seen, key=min)
+        return smallest if min(smallest) < self.SMALLEST else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from monai.data import IterableDataset
 from monai.utils import ensure_tuple
 from tqdm import tqdm
@@ -25,6 +26,9 @@ class ReadableImages(IterableDataset):
     An image that cannot be read is listed in a CSV, and the iteration goes on. In ``monai.data.Dataset`` it would stop
     the iteration.
 
+    The processes of a distributed run share the images: each process iterates over its own.
+    ``monai.data.DistributedSampler`` does this for datasets with indices only.
+
     Args:
         data: list of ``{"image": path}``, or of ``{"image": [path, path]}`` for images of several files.
         transform: transform that loads and prepares an image.
@@ -39,35 +43,53 @@ class ReadableImages(IterableDataset):
         super().__init__(data, transform)
         self.failed = Path(failed)
         self.progress = progress
-        self.errors: list[tuple[str, str]] = []
+        self.errors: dict[int, tuple[str, str]] = {}  # by the number of the image
 
     def __iter__(self) -> Iterator[Any]:
-        self.errors = []
-        self.failed.unlink(missing_ok=True)  # from an earlier run
-        for item in tqdm(self.data, desc="segmentation", unit="image", disable=None if self.progress else True):
+        rank, processes = idist.get_rank(), idist.get_world_size()
+        if rank == 0:
+            self.failed.unlink(missing_ok=True)  # from an earlier run
+        self.errors = {}
+        # the first process's list, and no process begins before all have theirs: it depends on the masks that there are
+        lists: Any = idist.all_gather(self.data)
+        self.data = lists[0]
+        numbers = range(rank, len(self.data), processes)
+        shown = self.progress and rank == 0
+        for number in tqdm(numbers, desc="segmentation", unit="image", disable=None if shown else True):
+            item = self.data[number]
             try:
                 loaded = self.transform(item)
             except Exception as error:
                 cause = root_input_error(error)
                 if cause is None:
                     raise
-                self.errors.append((ensure_tuple(item["image"])[0], str(cause)))
-                with (
-                    whole_file(self.failed) as part,
-                    open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-                ):
-                    csv.writer(file).writerows([("image", "error"), *self.errors])
+                self.errors[number] = ensure_tuple(item["image"])[0], str(cause)
+                if processes == 1:
+                    self._write_errors()
                 continue
             yield loaded
 
+    def _write_errors(self) -> None:
+        with (
+            whole_file(self.failed) as part,
+            open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            csv.writer(file).writerows([("image", "error"), *self.errors.values()])
+
     def raise_failures(self) -> None:
         """
-        Report the images that could not be read. Call it after the iteration.
+        Report the images that could not be read. Call it after the iteration, in all processes. The first one reports
+        for all of them.
 
         Raises:
             InputError: at least one image could not be read.
         """
+        parts: Any = idist.all_gather(self.errors)  # Ignite's types do not allow for dictionaries
+        errors = [error for part in parts for error in part.items()]
+        if not errors or idist.get_rank() > 0:
+            return
+        self.errors = dict(sorted(errors))
+        self._write_errors()
         if len(self.errors) == 1:
-            raise InputError(self.errors[0][1])
-        if self.errors:
-            raise InputError(f"{len(self.errors)} of {len(self.data)} images could not be read: see {self.failed}")
+            raise InputError(next(iter(self.errors.values()))[1])
+        raise InputError(f"{len(self.errors)} of {len(self.data)} images could not be read: see {self.failed}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import datetime
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Events
-from monai.engines import Evaluator
+from monai.engines import Evaluator, IterationEvents
 from monai.utils import ImageMetaKey
 
 from ..data.labels import Labels
@@ -85,6 +87,12 @@ class EvaluationReport:
     Volumes have, in millilitres, the volumes of the true and of the predicted mask and their difference. The page shows
     them as slices (see :class:`dpsau2net_monai.visualize.Volume`).
 
+    The page and the log have the images per second, by the median time of a batch: of the network with its windows, and
+    of the network with the postprocessing and the files that it writes. Reading and metrics are not in them.
+
+    In a distributed run, the first process writes the images of all of them, in the order of the processes, which is
+    that of the metrics.
+
     Args:
         output_dir: folder to write to.
         facts: lines for the page's head, such as the weights and the images.
@@ -118,6 +126,8 @@ class EvaluationReport:
                 ``instances``, the predicted ones, (1, x, y) of integers.
         """
         engine.add_event_handler(Events.STARTED, self.start)
+        for event in (Events.ITERATION_STARTED, IterationEvents.FORWARD_COMPLETED, IterationEvents.MODEL_COMPLETED):
+            engine.add_event_handler(event, self.clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
         engine.add_event_handler(Events.COMPLETED, self.write)
 
@@ -125,6 +135,12 @@ class EvaluationReport:
         self.images: list[Example] = []
         self.volumes: list[dict[str, torch.Tensor]] = []  # of each image and class, in ml
         self.dice: list[list[float]] = []  # for each image, at each of the thresholds
+        self.times: list[float] = []  # of each batch three: when it was read, inferred and postprocessed
+
+    def clock(self, engine: Evaluator) -> None:
+        if engine.state.device.type == "cuda":
+            torch.cuda.synchronize(engine.state.device)
+        self.times.append(time.perf_counter())
 
     def add(self, engine: Evaluator) -> None:
         loader: Any = engine.data_loader
@@ -157,6 +173,10 @@ class EvaluationReport:
         return Example(name_of(path), instance_metrics(true, predicted), pictures)
 
     def write(self, engine: Evaluator) -> None:
+        of_processes: Any = idist.all_gather((self.images, self.volumes, self.dice))
+        if idist.get_rank() > 0:
+            return
+        self.images, self.volumes, self.dice = (sum(parts, []) for parts in zip(*of_processes))
         details = dict(engine.state.metric_details)
         if self.volumes:
             details |= {name: torch.stack([one[name] for one in self.volumes]) for name in self.volumes[0]}
@@ -176,9 +196,17 @@ class EvaluationReport:
             with open(self.history, newline="", encoding="utf-8") as file:
                 history = list(csv.DictReader(file))
         of_classes = {f"{name}_{class_}" for name in names for class_ in classes}
+        read, inferred, processed = np.reshape(self.times, (-1, 3)).T
+        # the median: the first image of a size takes longer
+        network, whole = (len(images) / len(read) / np.median(end - read) for end in (inferred, processed))
+        facts = {
+            **{name: str(value) for name, value in self.facts.items()},
+            "Speed": f"{network:.3g} images/s (network), {whole:.3g} images/s (with postprocessing)",
+            "Date": f"{datetime.date.today()}",
+        }
         page = render_page(
             "Evaluation",
-            {**{name: str(value) for name, value in self.facts.items()}, "Date": f"{datetime.date.today()}"},
+            facts,
             {name: summarise([image.metrics[name] for image in images]) for name in names if name not in of_classes},
             images,
             self.threshold,
@@ -189,4 +217,4 @@ class EvaluationReport:
         path = self.output_dir / "report.html"
         with whole_file(path) as part:
             part.write_text(page, encoding="utf-8")
-        engine.logger.info(f"{path}: {len(images)} images")
+        engine.logger.info(f"{path}: {len(images)} images, {facts['Speed']}")

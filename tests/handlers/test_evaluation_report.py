@@ -10,11 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, from_engine
 from monai.transforms import AsDiscrete, Compose, LoadImaged, Orientationd, Spacingd
 
 from dpsau2net_monai.data import Labels
-from dpsau2net_monai.handlers import EvaluationReport
+from dpsau2net_monai.handlers import EvaluationReport, evaluation_report
 from dpsau2net_monai.handlers.evaluation_report import THRESHOLDS, dice_by_threshold, metrics_by_image
 
 
@@ -49,10 +51,16 @@ def evaluate(folder, item, labels):
     report = EvaluationReport(str(folder), {}, labels, 0.5, str(folder / "instances"), str(folder / "history.csv"))
     engine = SimpleNamespace(
         data_loader=SimpleNamespace(dataset=[0]),
-        state=SimpleNamespace(output=[item], metric_details={"val_mean_dice": torch.ones(1, len(labels.names))}),
+        state=SimpleNamespace(
+            output=[item],
+            metric_details={"val_mean_dice": torch.ones(1, len(labels.names))},
+            device=torch.device("cpu"),
+        ),
         logger=logging.getLogger(__name__),
     )
     report.start(engine)
+    for _ in ("read", "inferred", "postprocessed"):
+        report.clock(engine)
     report.add(engine)
     report.write(engine)
     with open(folder / "images.csv", newline="") as file:
@@ -129,3 +137,34 @@ def test_a_picture_of_one_class_has_instances_and_one_of_several_has_none(tmp_pa
     two = {**item, **dict.fromkeys(("label", "pred"), mask.repeat(2, 1, 1)), "probability": mask.repeat(3, 1, 1)}
     row, page = evaluate(tmp_path, two, Labels(EXCLUSIVE))
     assert list(row) == ["image", "dice", "dice_organ", "dice_tumour"] and "by threshold" not in page
+
+
+def test_the_speed_is_of_the_network_and_the_postprocessing_without_the_reading(tmp_path, monkeypatch, caplog):
+    now = 0.0
+    monkeypatch.setattr(evaluation_report, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def taking(seconds, result=lambda x: x):
+        def step(x):
+            nonlocal now
+            now += seconds
+            return result(x)
+
+        return step
+
+    class Network(torch.nn.Module):
+        forward = staticmethod(taking(0.25))
+
+    image = MetaTensor(torch.rand(2, 30, 20), meta={"filename_or_obj": "image.png"})
+    items = Dataset([{"image": image, "label": image.round()}] * 3, taking(7))
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"),
+        DataLoader(items, num_workers=0),
+        Network(),
+        postprocessing=taking(0.75, lambda item: {**item, "pred": item["label"], "probability": item["pred"]}),
+        key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+        val_handlers=[EvaluationReport(str(tmp_path), {}, Labels(EXCLUSIVE), 0.5, None, str(tmp_path / "history.csv"))],
+    )
+    with caplog.at_level(logging.INFO):
+        evaluator.run()
+    speed = "4 images/s (network), 1 images/s (with postprocessing)"
+    assert speed in caplog.text and speed in (tmp_path / "report.html").read_text()

@@ -1,0 +1,107 @@
+"""Several processes share the images out, as torchrun starts them, and give what one process gives."""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import monai.bundle
+import pytest
+import torch
+from running import CONFIGS, QUICK, bundle_run, environment, succeeded
+
+from dpsau2net_monai import bundle
+from dpsau2net_monai.errors import InputError
+
+pytestmark = pytest.mark.slow
+
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def same_files(first: Path, second: Path) -> list[str]:
+    """Assert that two folders have the same files with the same content. Return their names."""
+    names = sorted(str(path.relative_to(first)) for path in first.rglob("*") if path.is_file())
+    assert names == sorted(str(path.relative_to(second)) for path in second.rglob("*") if path.is_file())
+    assert filecmp.cmpfiles(first, second, names, shallow=False)[1:] == ([], [])
+    return names
+
+
+def test_two_processes_segment_each_image_once(trained, dataset, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(dataset / "images", images)
+    names = sorted(path.name for path in images.iterdir())
+    for name in (names[4], names[7]):  # one of each process
+        (images / name).write_bytes((images / name).read_bytes()[:-1000])
+    keys = {"bundle_root": "bundle", "dataset_dir": str(images), "ckpt_path": str(trained / "models" / "model.pt")}
+    with pytest.raises(RuntimeError):
+        monai.bundle.run(
+            "segmenting", config_file=str(CONFIGS / "inference.yaml"), output_dir=str(tmp_path / "one"), **keys
+        )
+    result = bundle_run("segmenting", "inference.yaml", program=TWO, output_dir=tmp_path / "two", **keys)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode != 0
+    assert errors == [f"error: 2 of 16 images could not be read: see {tmp_path / 'two' / 'failed.csv'}"]
+    assert len(same_files(tmp_path / "one", tmp_path / "two")) == 15
+    with open(tmp_path / "two" / "failed.csv", newline="") as file:
+        assert [Path(row["image"]).name for row in csv.DictReader(file)] == [names[4], names[7]]
+
+
+def test_two_processes_evaluate_as_one(trained, dataset, tmp_path):
+    keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(trained / "models"), "size": 0.7}  # five test images
+    configs = [str(CONFIGS / name) for name in ("train.yaml", "evaluate.yaml")]
+    monai.bundle.run("evaluating", config_file=configs, output_dir=str(tmp_path / "one"), **keys)
+    result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", program=TWO, output_dir=tmp_path / "two", **keys)
+    assert succeeded(result).stdout.count("Epoch[1] Metrics -- ") == 1
+    means, pages = [], []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        with open(folder / "metrics.csv", newline="") as file:
+            means.append({name: float(value) for name, value in csv.reader(file)})
+        pages.append([line for line in (folder / "report.html").read_text().splitlines() if "images/s" not in line])
+        (folder / "metrics.csv").unlink()
+        (folder / "report.html").unlink()
+    assert means[1] == pytest.approx(means[0], abs=1e-5)
+    assert pages[1] == pages[0]
+    assert {"images.csv", "val_hd95_raw.csv"} <= set(same_files(tmp_path / "one", tmp_path / "two"))
+
+
+def test_a_process_that_loses_the_others_ends_with_one_line(tmp_path):
+    """Across machines, where torchrun does not end it."""
+    script = tmp_path / "process.py"
+    script.write_text(
+        "import os\n"
+        "import ignite.distributed as idist\n"
+        "from dpsau2net_monai import bundle\n"
+        "bundle.one_line_errors()\n"
+        "bundle.join_processes('cpu')\n"
+        "if idist.get_rank() == 0: os._exit(9)\n"
+        "idist.all_gather({1: 2})\n"
+    )
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29000 + os.getpid() % 1000), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env={**environment(), **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    (_, _), (_, text) = (process.communicate(timeout=600) for process in processes)
+    assert processes[1].returncode == 1
+    assert text.count("error: another process of this run has ended") == 1 and "Traceback" not in text
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert bundle.process_device() == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert bundle.process_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match="more processes than GPUs on this machine; set --nproc_per_node to 2"):
+        bundle.process_device()
