@@ -29,10 +29,12 @@ class Task:
         in_channels: number of channels of the images.
         labels: the classes.
         modality: how intensities are normalised. ``picture``: to mean 0 and standard deviation 1 over all channels of
-            an image together. ``mr``: the same for each channel by itself. ``ct``: clipped to a range and normalised,
-            both by ``intensity``.
+            an image together, or by ``intensity``. ``mr``: the same for each channel by itself. ``ct``: clipped to a
+            range and normalised, both by ``intensity``.
         spacing: of the voxels that the network sees, in mm. None: as the image has it.
-        intensity: ``low``, ``high``, ``mean`` and ``std`` of the foreground of the training images, for ``ct``.
+        intensity: ``low``, ``high``, ``mean`` and ``std`` of the foreground of the training images, for ``ct``. For
+            ``picture``, the ``mean`` and ``std`` that all images are normalised by, with the largest value that an
+            image's type can hold as 1. None: each image by its own.
         strides: of the network. None: its own.
         roi_size: of the windows in validation and segmentation. None: see :attr:`window`. For a 2D network that sees
             single slices of volumes, it has three sides, and that along the axis of the slices is 1.

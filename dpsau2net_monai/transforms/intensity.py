@@ -23,8 +23,11 @@ def normalization(key: str, task: Task) -> Compose:
     Raises:
         InputError: the images are CT, and the intensities of the training images are not known.
     """
-    if task.modality == "picture":  # over all channels together: fits any bit depth and exposure, and keeps colours
-        return Compose([NormalizeIntensityd(key)])
+    if task.modality == "picture":  # over all channels together, which keeps colours
+        if task.intensity is None:  # fits any bit depth and exposure
+            return Compose([NormalizeIntensityd(key)])
+        center, scale = np.array(task.intensity["mean"]), np.array(task.intensity["std"])
+        return Compose([NormalizeIntensityd(key, subtrahend=center, divisor=scale)])
     if task.modality == "ct":
         if task.intensity is None:
             raise InputError("modality is ct, but the task has no intensity; take the task.yaml of the training")

@@ -29,6 +29,11 @@ def test_the_channels_of_a_picture_are_normalised_together():
     assert image[1].std() > 50 * image[0].std()
 
 
+def test_a_picture_is_normalised_by_the_intensity_of_the_task():
+    image = normalized(in_channels=2, modality="picture", intensity={"mean": 0.4, "std": 0.2})
+    np.testing.assert_allclose(image, (IMAGE.numpy() - 0.4) / 0.2, rtol=1e-4)
+
+
 def test_ct_is_clipped_and_normalised_by_the_training_images():
     image = normalized(in_channels=2, modality="ct", intensity={"low": 10, "high": 50, "mean": 30, "std": 4})
     np.testing.assert_allclose(image, (IMAGE.numpy().clip(10, 50) - 30) / 4, atol=1e-4)
