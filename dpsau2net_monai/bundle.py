@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
+import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pydoc import locate
+from types import TracebackType
 from typing import Any, TypeVar
 
 from .errors import InputError, one_line_errors, root_input_error
 
 try:
+    import ignite.distributed as idist
+    import torch
+    import torch.distributed
     from ignite.handlers import ProgressBar
     from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardHandler
+    from monai.inferers import Inferer, SimpleInferer
     from monai.utils import look_up_option, str2bool
 
     from .data import (
@@ -27,9 +33,10 @@ try:
         without_masks,
     )
     from .data import read_task as read_task_file
-    from .inferers import BFloat16Inferer
-    from .networks import load_weights
+    from .inferers import BFloat16Inferer, has_bfloat16
+    from .networks import checkpoint_stages, load_weights
     from .runs import newest_run, record_run, run_folder, track_run
+    from .runtimes import open_network
     from .transforms import normalization, without_instances
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
@@ -38,27 +45,37 @@ except ModuleNotFoundError as error:  # raised before a config can call one_line
 __all__ = [
     "BFloat16Inferer",
     "Datalist",
+    "checkpoint_stages",
     "choose",
-    "exported",
     "find_images",
     "is_on",
     "is_terminal",
+    "join_processes",
     "load_weights",
     "newest_run",
     "normalization",
     "one_line_errors",
+    "open_network",
     "plan_task",
+    "process_device",
     "read_task",
     "record_run",
     "require_classes",
     "run_folder",
+    "share",
     "track_run",
+    "training_inferer",
+    "uses_amp",
     "without_instances",
     "without_masks",
     "without_reporters",
 ]
 
 T = TypeVar("T")
+
+# How long a process waits for the others, whose images may take longer. torchrun does not wait: it ends all processes
+# of a machine as soon as one of them fails.
+PATIENCE = datetime.timedelta(hours=2)
 
 
 class Datalist(Mapping[str, list[dict[str, Any]]]):
@@ -145,6 +162,40 @@ def is_on(key: str, value: bool | str) -> bool:
         raise InputError(f"{key} is '{value}'; it must be true or false") from error
 
 
+def uses_amp(amp: bool | str, device: torch.device | str) -> bool:
+    """
+    Return whether training uses automatic mixed precision.
+
+    Args:
+        amp: true, false, or ``auto``: on CUDA, and on a CPU that has bfloat16.
+        device: where training computes.
+
+    Raises:
+        InputError: ``amp`` is none of these.
+    """
+    if amp == "auto":
+        return torch.device(device).type == "cuda" or has_bfloat16()
+    try:
+        return is_on("amp", amp)
+    except InputError as error:
+        raise InputError(f"{error}, or auto") from error
+
+
+def training_inferer(amp: bool | str, device: torch.device | str) -> Inferer:
+    """
+    Return the inferer of training, and log the precision. On CUDA, mixed precision is the trainer's.
+
+    Args:
+        amp: as for :func:`uses_amp`. With ``auto``, crops that are too small for bfloat16 train in float32.
+        device: where training computes.
+    """
+    uses = uses_amp(amp, device)
+    if uses and torch.device(device).type == "cpu":
+        return BFloat16Inferer(required=amp != "auto")
+    logging.getLogger("dpsau2net_monai").info(f"training in {'float16 and ' if uses else ''}float32")
+    return SimpleInferer()
+
+
 def is_terminal() -> bool:
     """Whether a person watches. Only then are progress bars of use."""
     return sys.stderr.isatty()
@@ -156,34 +207,79 @@ def without_reporters(handlers: Sequence[object]) -> list[object]:
     return [handler for handler in handlers if not isinstance(handler, reporters)]
 
 
-def exported(
-    path: str, verb: str, bundle_root: str, ckpt_path: str, input_shape: Sequence[int], **options: object
-) -> str:
+def process_device() -> torch.device:
     """
-    Return the path of an exported network.
-
-    Args:
-        path: the exported file.
-        verb: of ``python -m monai.bundle``, which exports the network to it.
-        bundle_root: folder of the bundle.
-        ckpt_path: weights to export.
-        input_shape: (batch, channels, spatial...) of one window.
-        options: other options of the verb.
+    Return the device of this process: the GPU, where there is one, else the CPU. Of the processes that ``torchrun``
+    starts on a machine, each has a GPU of its own.
 
     Raises:
-        InputError: there is no such file. The message is the command that makes it.
+        InputError: there are fewer GPUs than processes.
     """
-    if not os.path.isfile(path):
-        options = {
-            "filepath": path,
-            "ckpt_file": ckpt_path,
-            "ckpt_path": ckpt_path,  # for the task.yaml beside it
-            "config_file": f"{bundle_root}/configs/inference.yaml",
-            "bundle_root": bundle_root,
-            "input_shape": list(input_shape),
-            **options,
-        }
-        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        command = shlex.join(["python", "-m", "monai.bundle", verb, "network_def", *words])
-        raise InputError(f"{path}: no such file; make it: {command}")
-    return path
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if "LOCAL_RANK" not in os.environ:
+        return torch.device("cuda")
+    rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= gpus:
+        raise InputError(f"there are more processes than GPUs on this machine; set --nproc_per_node to {gpus}")
+    return torch.device("cuda", rank)
+
+
+def join_processes(device: torch.device | str) -> None:
+    """
+    Join the process group, if ``torchrun`` started this process. Only the first process logs from then on, but each
+    logs its warnings. A process that loses the others ends with one line.
+
+    Args:
+        device: the device of this process.
+    """
+    if "RANK" not in os.environ or torch.distributed.is_initialized():
+        return
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    previous = sys.excepthook  # torch replaces it by one that keeps our line back until after our exit
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    idist.sync()
+    if idist.get_rank() > 0:
+        logging.disable(logging.INFO)
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if _lost_the_others(error):
+            error = InputError(
+                "another process of this run has ended; look for its message, and start all of them again"
+            )
+        previous(type(error), error, traceback)
+
+    sys.excepthook = hook
+
+
+def _lost_the_others(error: BaseException | None) -> bool:
+    """Whether an error comes from the connection to other processes. Gloo's errors have no type of their own."""
+    while error is not None:
+        if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def share(number: int) -> range | None:
+    """
+    Return the indices of this process's images, for a sampler. The shares follow one another, so that what all
+    processes gather has the order of the images; those of ``monai.data.DistributedSampler`` alternate.
+
+    Args:
+        number: of all images.
+
+    Returns:
+        None if there is only one process.
+
+    Raises:
+        InputError: there are more processes than images.
+    """
+    rank, processes = idist.get_rank(), idist.get_world_size()
+    if processes == 1:
+        return None
+    if processes > number:
+        raise InputError(f"there are {number} images, but {processes} processes; set --nproc_per_node to less")
+    return range(number * rank // processes, number * (rank + 1) // processes)

@@ -1,4 +1,6 @@
+from .checkpointing import checkpoint_stages
 from .dpsau2net import DPSAU2Net, DPSAU2NetLite
+from .folding import fold_batch_norms
 from .norm import SafeBatchNorm
 from .rsdpu import RSDPU
 from .split_attention import SABlock, SplitAttention
@@ -11,7 +13,9 @@ __all__ = [
     "SABlock",
     "SafeBatchNorm",
     "SplitAttention",
+    "checkpoint_stages",
     "convert_weights",
+    "fold_batch_norms",
     "load_weights",
     "read_weights",
 ]

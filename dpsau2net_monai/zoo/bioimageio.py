@@ -16,11 +16,11 @@ from monai.config import PathLike
 from monai.utils import optional_import
 from PIL import Image
 from torch import nn
-from torch.export import Dim
 
 from ..data import Task, read_task, synthesize
 from ..errors import InputError
 from ..files import whole_file
+from ..runtimes import OPSET, write_onnx
 from ..transforms import normalization
 from ..visualize import draw_contours
 from .package import NUCLEI, check_order, load_network, package_metadata, task_files
@@ -51,20 +51,14 @@ class _RowsFirst(nn.Module):
 
 
 def _write_weights(network: nn.Module, in_channels: int, folder: Path) -> dict[str, Any]:
-    """Write TorchScript and, where its packages are installed, ONNX. Return their part of the description."""
+    """Write TorchScript and, where the package onnx is installed, ONNX. Return their part of the description."""
     torch.jit.save(torch.jit.script(network), folder / "weights.pt")
     weights: dict[str, Any] = {
         "torchscript": {"source": "weights.pt", "pytorch_version": torch.__version__.partition("+")[0]}
     }
-    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
-        import onnx
-
-        free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-        with torch.no_grad():
-            program = torch.export.export(network, (torch.zeros(2, in_channels, 97, 113),), dynamic_shapes=(free,))
-        torch.onnx.export(program, f=folder / "weights.onnx", dynamo=True, external_data=False, verbose=False)
-        (opset,) = (one.version for one in onnx.load(folder / "weights.onnx").opset_import if not one.domain)
-        weights["onnx"] = {"source": "weights.onnx", "opset_version": opset, "parent": "torchscript"}
+    if importlib.util.find_spec("onnx"):
+        write_onnx(network, in_channels, (97, 113), folder / "weights.onnx")
+        weights["onnx"] = {"source": "weights.onnx", "opset_version": OPSET, "parent": "torchscript"}
     return weights
 
 
@@ -76,8 +70,9 @@ def _write_example(network: nn.Module, task: Task, folder: Path) -> None:
             pixels = np.asarray(picture.convert("RGB"))[:TEST_SIZE, :TEST_SIZE]
     channels = pixels.transpose(2, 0, 1)[np.arange(task.in_channels) % 3]
     image = torch.from_numpy(channels.astype(np.float32))
+    scaled = image / 255 if _is_fixed(task) else image
     with torch.inference_mode():
-        logits = network(torch.as_tensor(normalization("image", task)({"image": image})["image"])[None])
+        logits = network(torch.as_tensor(normalization("image", task)({"image": scaled})["image"])[None])
     probability = logits.softmax(1) if task.labels.softmax else logits.sigmoid()
     np.save(folder / "input.npy", image[None].numpy())
     np.save(folder / "output.npy", probability.numpy())
@@ -100,6 +95,11 @@ def _citations(references: list[str]) -> list[dict[str, str]]:
     return citations
 
 
+def _is_fixed(task: Task) -> bool:
+    """Whether all pictures are normalised alike, by numbers for values of 0 to 1. The format has values of 0 to 255."""
+    return task.modality == "picture" and task.intensity is not None
+
+
 def _preprocessing(task: Task, axes: list[str]) -> list[dict[str, Any]]:
     """Return the steps of :func:`dpsau2net_monai.transforms.normalization` as the format has them."""
     if task.modality == "ct" and task.intensity:
@@ -107,6 +107,11 @@ def _preprocessing(task: Task, axes: list[str]) -> list[dict[str, Any]]:
         return [
             {"id": "clip", "kwargs": {"min": low, "max": high}},
             {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": mean, "std": std}},
+        ]
+    if _is_fixed(task):
+        return [
+            {"id": "scale_linear", "kwargs": {"gain": 1 / 255, "offset": 0}},
+            {"id": "fixed_zero_mean_unit_variance", "kwargs": dict(task.intensity or {})},
         ]
     reduced = ["channel", *axes] if task.modality == "picture" else axes
     return [{"id": "zero_mean_unit_variance", "kwargs": {"axes": reduced}}]
@@ -128,6 +133,7 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
     data_in = metadata["network_data_format"]["inputs"]["image"]
     axes = ["y", "x"]
     grey = "; repeat a grey image's channel" * (task.modality == "picture" and task.in_channels > 1)
+    values = "of 0 to 255" if _is_fixed(task) else "of any range"
     return {
         "type": "model",
         "format_version": format_version,
@@ -144,7 +150,7 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
         "inputs": [
             {
                 "id": "image",
-                "description": f"{data_in['format']} of any range{grey}",
+                "description": f"{data_in['format']} {values}{grey}",
                 "axes": _axes(
                     list(data_in["channel_def"].values()),
                     **{axis: {"size": {"min": SMALLEST, "step": STEP}} for axis in axes},
@@ -173,7 +179,7 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
 def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str, task: str = NUCLEI) -> Path:
     """
     Write the network of one of a bundle's tasks as a model package of the BioImage Model Zoo. It holds TorchScript and,
-    where its packages are installed, ONNX; both take images (batch, channel, y, x) of any range and give the
+    where the package onnx is installed, ONNX; both take images (batch, channel, y, x) of any range and give the
     probabilities of the classes. It also holds a test input and output, a picture, the task's docs and the licences. It
     runs without this package.
 

@@ -122,7 +122,7 @@ def test_one_file_or_a_list(kind, images, weights, tmp_path):
 def test_from_inside_the_bundle_without_its_root_and_with_false_as_it_is_typed(images, weights, tmp_path):
     result = bundle_run(
         "segmenting", config_file="configs/inference.yaml", cwd=ROOT / "bundle", dataset_dir=images / "deep.tif",
-        ckpt_path=weights, network_def=BRIGHT, output_dir=tmp_path, save_overlay="false", amp="false", overwrite="true",
+        ckpt_path=weights, network_def=BRIGHT, output_dir=tmp_path, save_overlay="false", overwrite="true",
     )  # fmt: skip
     succeeded(result)
     assert [path.name for path in tmp_path.iterdir()] == ["deep.png"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -25,22 +24,12 @@ ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundle"
 
 
-def leave_onnx_out(patch):
-    """ONNX takes a minute."""
-    found = importlib.util.find_spec
-    patch.setattr(importlib.util, "find_spec", lambda name, *args: None if name == "onnx" else found(name, *args))
-
-
-@pytest.fixture
-def without_onnx(monkeypatch):
-    leave_onnx_out(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        leave_onnx_out(patch)
-        return write_bioimageio(BUNDLE, tmp_path_factory.mktemp("packages"), "nuclei")
+    folder = tmp_path_factory.mktemp("packages")
+    options = ["--format", "bioimageio", "--bundle_root", str(BUNDLE), "--output", str(folder), "--name", "nuclei"]
+    assert main(["package", *options]) == 0
+    return folder / "nuclei.zip"
 
 
 def tried(package):
@@ -54,18 +43,10 @@ def tried(package):
 
 def test_it_passes_the_zoos_test(package):
     description = tried(package)
-    assert description.weights.onnx is None and description.weights.torchscript
+    assert description.weights.onnx and description.weights.torchscript
     assert [author.name for author in description.authors] == ["The DPSAU2-Net MONAI project"]
     assert description.license == "Apache-2.0" and any(entry.doi for entry in description.cite)
     assert description.tags == ["nuclei", "segmentation", "microscopy", "2d", "monai", "u-net", "pytorch"]
-
-
-@pytest.mark.slow
-def test_with_onnx_it_passes_too(tmp_path):
-    assert main(
-        ["package", "--format", "bioimageio", "--bundle_root", str(BUNDLE), "--output", str(tmp_path), "--name", "n"]
-    ) == 0  # fmt: skip
-    assert tried(tmp_path / "n.zip").weights.onnx
 
 
 def test_it_gives_what_the_bundle_gives(package):
@@ -113,10 +94,11 @@ def bundle_of_own_task(folder: Path, settings: Task, name: str) -> tuple[Path, D
             ["background", "tumour", "stroma"],
             lambda image: (image.clip(20, 200) - 90) / 40,
         ),
+        (Task(2, 3, intensity={"mean": 0.4, "std": 0.2}), ["foreground"], lambda image: (image / 255 - 0.4) / 0.2),
     ],
-    ids=["exclusive", "overlapping-mr", "ct"],
+    ids=["exclusive", "overlapping-mr", "ct", "fixed"],
 )
-def test_several_classes_and_other_channels(settings, names, normalise, without_onnx, tmp_path):
+def test_several_classes_and_other_channels(settings, names, normalise, tmp_path):
     from bioimageio.core import predict
 
     bundle, network = bundle_of_own_task(tmp_path, settings, "Own segmentation")
@@ -133,7 +115,7 @@ def test_several_classes_and_other_channels(settings, names, normalise, without_
     np.testing.assert_allclose(given, expected[..., HALO:-HALO, HALO:-HALO], atol=1e-4)
 
 
-def test_metadata_that_the_format_does_not_take_is_said_in_one_line(without_onnx, tmp_path):
+def test_metadata_that_the_format_does_not_take_is_said_in_one_line(tmp_path):
     bundle, _ = bundle_of_own_task(tmp_path, Task(2, 1), "Own")
     with pytest.raises(InputError, match="does not take the metadata of task 'own' .*name: Value should"):
         write_bioimageio(bundle, tmp_path / "packages", "own", "own")

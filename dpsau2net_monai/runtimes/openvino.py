@@ -1,0 +1,46 @@
+"""A network on OpenVINO."""
+
+from __future__ import annotations
+
+import torch
+from monai.config import PathLike
+from monai.utils import optional_import
+from torch import nn
+
+from ..errors import InputError
+
+__all__ = ["OpenVinoNetwork"]
+
+
+class OpenVinoNetwork(nn.Module):
+    """
+    A network that OpenVINO computes on the CPU, as :class:`OnnxNetwork` does with ONNX Runtime.
+
+    Args:
+        path: ONNX file with one float32 input (batch, channels, spatial...), as :func:`export_onnx` writes it.
+        bfloat16: whether it computes in bfloat16. By itself, OpenVINO does so wherever the processor can.
+
+    Raises:
+        OptionalImportError: openvino is not installed.
+        InputError: OpenVINO cannot read the file.
+    """
+
+    def __init__(self, path: PathLike, bfloat16: bool = False) -> None:
+        super().__init__()
+        openvino, _ = optional_import("openvino", "2025.0", descriptor="{} failed; pip install --upgrade openvino")
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        try:
+            self.model = openvino.Core().compile_model(str(path), "CPU", settings)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"{path}: openvino {openvino.__version__} cannot read it ({reason})") from error
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            images: (batch, channels, spatial...).
+        """
+        return torch.from_numpy(self.model([images.float().cpu().numpy()])[0]).to(images.device)
