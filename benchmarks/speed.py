@@ -2,13 +2,14 @@
 Measure speed and memory, and how near the networks come to what the machine can do:
 
     python benchmarks/speed.py                              # DPSAU2-Net beside MONAI's networks
+    python benchmarks/speed.py --part runtimes              # a forward pass on each runtime, in each precision
     python benchmarks/speed.py --part pipeline              # each step's share of segmenting, evaluating and training
     python benchmarks/speed.py --part pipeline --data DATA  # the same with images of your own: images/, masks/
     python benchmarks/speed.py --part gpu                   # batch sizes, precisions, torch.compile and TensorRT
 
 Each prints a line on the machine and a Markdown table, and writes its rows to the output folder: speed.csv with the
-chart speed.png, pipeline.csv or gpu.csv. The first two use the GPU if there is one. On two CPU cores, they take about
-five minutes together; the last takes less than ten minutes on its GPU.
+chart speed.png, runtimes.csv, pipeline.csv or gpu.csv. The first three use the GPU if there is one. On two CPU cores,
+they take some minutes each; the last takes less than ten minutes on its GPU.
 
 All times are medians. What is compared is measured in turns, several rounds in one run, so that a change in the
 machine's speed meets all alike. Another busy process distorts the times unevenly: networks of many small layers suffer
@@ -49,15 +50,19 @@ from matplotlib.ticker import PercentFormatter
 from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 from monai.networks.nets import AttentionUnet, BasicUNetPlusPlus, DynUNet, SegResNet, SwinUNETR, UNet
+from monai.utils import OptionalImportError
 from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dpsau2net_monai.data import synthesize
+from dpsau2net_monai.data import Task, synthesize
+from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.files import whole_file
+from dpsau2net_monai.inferers import has_bfloat16
 from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite
 from dpsau2net_monai.report.charts import BLUE, GREEN, STYLE, VERMILION
+from dpsau2net_monai.runtimes import RUNTIMES, open_network
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundle" / "configs"
@@ -307,6 +312,72 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             figure.savefig(part, format="png", dpi=150)
 
 
+# --- runtimes ---------------------------------------------------------------------------------------------------------
+
+
+def measure_runtimes(output: Path) -> None:
+    image = torch.rand(1, 3, SIZE, SIZE, device=DEVICE)
+    halves = DEVICE.type == "cuda"
+    variants = [
+        (runtime, precision)
+        for runtime, precisions in RUNTIMES.items()
+        if runtime != "compile"  # it takes minutes to begin
+        for precision in ("float32", *precisions[halves])
+        if precision == "float32" or halves or has_bfloat16()
+    ]
+    times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    difference: dict[tuple[str, str, str], float] = {}
+    names = ("DPSAU2Net", "DPSAU2NetLite")
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        steps: dict[tuple[str, str, str], Callable[[], torch.Tensor]] = {}
+        for name in names:
+            weights = Path(folder) / f"{name}.pt"
+            plain = NETWORKS[name]().to(DEVICE).eval()
+            torch.save(plain.state_dict(), weights)
+            steps[name, "plain PyTorch", "float32"] = functools.partial(plain, image)
+            for runtime, precision in variants:
+                try:
+                    opened = open_network(
+                        NETWORKS[name](), weights, Task(roi_size=[SIZE, SIZE]), runtime, precision, DEVICE
+                    )
+                except (InputError, OptionalImportError) as error:
+                    print(f"{runtime} is left out: {error}", file=sys.stderr)
+                    continue
+                steps[name, runtime, precision] = functools.partial(opened, image)
+        for key, step in steps.items():
+            difference[key] = float((step() - steps[key[0], "plain PyTorch", "float32"]()).abs().max())
+        for _ in tqdm(range(ROUNDS), "rounds", disable=None):
+            for key, step in steps.items():
+                times[key].append(seconds(step))
+
+    base = float(np.median(times[names[0], "plain PyTorch", "float32"]))
+    rows = [
+        {
+            "network": name, "runtime": runtime, "precision": precision, "seconds": float(np.median(taken)),
+            "of_the_full_network": float(np.median(taken)) / base,
+            "largest_difference": difference[name, runtime, precision],
+        }
+        for (name, runtime, precision), taken in times.items()
+    ]  # fmt: skip
+    write_rows(output / "runtimes.csv", rows)
+    cells = [
+        [
+            f"{row['network']}, {row['runtime']}, {row['precision']}",
+            spread(times[row["network"], row["runtime"], row["precision"]]),
+            f"{row['of_the_full_network']:.3f}",
+            f"{row['largest_difference']:.1g}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    columns = (
+        "network, runtime, precision",
+        "forward, s",
+        "of the full network's in plain PyTorch",
+        "logits differ by",
+    )
+    print(table(columns, cells))
+
+
 # --- pipeline ---------------------------------------------------------------------------------------------------------
 
 
@@ -537,7 +608,7 @@ def measure_gpu(output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/speed"), help="folder to write to (%(default)s)")
-    parser.add_argument("--part", choices=("networks", "pipeline", "gpu"), default="networks")
+    parser.add_argument("--part", choices=("networks", "runtimes", "pipeline", "gpu"), default="networks")
     parser.add_argument("--data", type=Path, help="dataset of --part pipeline, instead of synthetic nuclei")
     args = parser.parse_args()
     if args.part == "gpu" and DEVICE.type != "cuda":
@@ -546,6 +617,8 @@ def main() -> None:
     print(machine() + "\n", flush=True)
     if args.part == "networks":
         measure_networks(args.output)
+    elif args.part == "runtimes":
+        measure_runtimes(args.output)
     elif args.part == "pipeline":
         measure_pipeline(args.output, args.data)
     else:

@@ -1,10 +1,11 @@
 from .onnx import OPSET, OnnxNetwork, export_onnx, write_onnx
-from .opening import open_network
+from .opening import RUNTIMES, open_network
 from .openvino import OpenVinoNetwork
 from .precision import AutoPrecision, ReducedPrecision
 
 __all__ = [
     "OPSET",
+    "RUNTIMES",
     "AutoPrecision",
     "OnnxNetwork",
     "OpenVinoNetwork",
