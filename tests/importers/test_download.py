@@ -4,6 +4,8 @@ import hashlib
 import io
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -40,6 +42,9 @@ ANSWERS = {  # the server's body, and its Content-Length
 }
 
 
+BEGUN, ENDED = threading.Event(), threading.Event()  # of the download that is interrupted
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/no_answer.zip":
@@ -59,9 +64,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-        if self.path == "/interrupted.zip":  # as Ctrl-C does
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        if self.path in ("/silent.zip", "/interrupted.zip"):
+        if self.path == "/interrupted.zip":
+            BEGUN.set()
+            ENDED.wait(60)
+        if self.path == "/silent.zip":
             time.sleep(1)
 
     def log_message(self, *args) -> None:
@@ -117,13 +123,19 @@ def test_a_failed_download_leaves_nothing(server, name, sha256, says, tmp_path, 
 
 
 def test_ctrl_c_leaves_nothing(server, tmp_path):
-    # a shell starts its background jobs with SIGINT ignored
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            download_archive(f"{server}/interrupted.zip", tmp_path / "data.zip")
-    finally:
-        signal.signal(signal.SIGINT, former)
+    """In a process of its own: a signal that comes too late would end the tests."""
+    program = f"""
+import signal
+from dpsau2net_monai.importers.download import download_archive
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with SIGINT ignored
+download_archive("{server}/interrupted.zip", "{tmp_path}/data.zip")
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
+        assert BEGUN.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+    ENDED.set()
+    assert process.returncode != 0 and b"KeyboardInterrupt" in messages
     assert list(tmp_path.iterdir()) == []
 
 
