@@ -19,7 +19,8 @@ from .labels import Labels
 from .reading import NNUNET_FOLDERS, SUFFIXES, is_volume, name_of, stem_of
 
 __all__ = [
-    "ImageFiles", "files_by_stem", "find_images", "group_files", "mask_path", "same_name_problem", "without_masks",
+    "ImageFiles", "files_by_stem", "find_images", "group_files", "log_segmented", "mask_path", "same_name_problem",
+    "without_masks",
 ]  # fmt: skip
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -181,6 +182,15 @@ def mask_path(output_dir: PathLike, image: PathLike | Sequence[PathLike]) -> Pat
     return Path(output_dir) / f"{name_of(image)}{suffix}"
 
 
+def log_segmented(done: int, number: int, output_dir: PathLike) -> None:
+    """Log how many of all images are left out, since they have a mask in ``output_dir``, if there are any."""
+    if done:
+        logging.getLogger(__name__).info(
+            f"{done} of {number} images already have a mask in {output_dir}; "
+            "set overwrite to true to segment them again"
+        )
+
+
 def without_masks(
     images: Sequence[Pair], output_dir: PathLike, labels: Labels | None = None, output_format: str = "nifti"
 ) -> list[Pair]:
@@ -206,9 +216,5 @@ def without_masks(
         return all(mask_path(folder, image).exists() for folder in folders)
 
     left = [image for image in images if not done(image["image"])]
-    if len(left) < len(images):
-        logging.getLogger(__name__).info(
-            f"{len(images) - len(left)} of {len(images)} images already have a mask in {output_dir}; "
-            "set overwrite to true to segment them again"
-        )
+    log_segmented(len(images) - len(left), len(images), output_dir)
     return left

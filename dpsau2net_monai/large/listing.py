@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from monai.config import PathLike
 from monai.utils import optional_import
 
+from ..data.images import files_by_stem, log_segmented
 from ..data.inspection import Pair
 from ..data.labels import Labels
 from ..data.reading import PICTURE_SUFFIXES, stem_of
@@ -81,11 +81,7 @@ def find_large_images(
             raise InputError(f"{path}: its mask would replace it; set output_dir to another folder")
         if overwrite or not all(output.exists() for output in outputs):
             left.append({"image": str(path)})
-    if len(left) < len(images):
-        logging.getLogger(__name__).info(
-            f"{len(images) - len(left)} of {len(images)} images already have a mask in {output_dir}; "
-            "set overwrite to true to segment them again"
-        )
+    log_segmented(len(images) - len(left), len(images), output_dir)
     return left
 
 
@@ -94,12 +90,9 @@ def _list(path: Path) -> list[Path]:
         return [path]
     if path.is_file():
         raise InputError(f"{path}: is not an image of a known type ({', '.join(SUFFIXES)})")
-    try:
-        files = sorted(one for one in path.iterdir() if one.name.lower().endswith(SUFFIXES) and one.name[0] != ".")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file or folder") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    files = [file for same in files_by_stem(path, SUFFIXES).values() for file in same]
     if not files:
         raise InputError(f"{path}: has no images; add some ({', '.join(SUFFIXES)})")
     return files
