@@ -45,6 +45,7 @@ except ModuleNotFoundError as error:  # raised before a config can call one_line
 __all__ = [
     "BFloat16Inferer",
     "Datalist",
+    "amp_dtype",
     "checkpoint_stages",
     "choose",
     "find_images",
@@ -181,6 +182,12 @@ def uses_amp(amp: bool | str, device: torch.device | str) -> bool:
         raise InputError(f"{error}, or auto") from error
 
 
+def amp_dtype() -> torch.dtype:
+    """Return the type of mixed precision on CUDA. Unlike float16, bfloat16 does not overflow, but older GPUs emulate it."""
+    bfloat16 = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    return torch.bfloat16 if bfloat16 else torch.float16
+
+
 def training_inferer(amp: bool | str, device: torch.device | str) -> Inferer:
     """
     Return the inferer of training, and log the precision. On CUDA, mixed precision is the trainer's.
@@ -192,7 +199,8 @@ def training_inferer(amp: bool | str, device: torch.device | str) -> Inferer:
     uses = uses_amp(amp, device)
     if uses and torch.device(device).type == "cpu":
         return BFloat16Inferer(required=amp != "auto")
-    logging.getLogger("dpsau2net_monai").info(f"training in {'float16 and ' if uses else ''}float32")
+    half = f"{amp_dtype()} and ".removeprefix("torch.") if uses else ""
+    logging.getLogger("dpsau2net_monai").info(f"training in {half}float32")
     return SimpleInferer()
 
 

@@ -36,11 +36,10 @@ class WeightAverage(AveragedModel):
     def __init__(self, network: nn.Module, momentum: float) -> None:
         def update(averages: Tensors, currents: Tensors, count: torch.Tensor | int) -> None:
             weight = max(momentum, 9 / (10 + int(count)))
-            for average, current in zip(averages, currents):
-                if average.is_floating_point():
-                    average.lerp_(current, weight)
-                else:  # a counter
-                    average.copy_(current)
+            if averages[0].is_floating_point():  # torch groups the tensors by their type
+                torch._foreach_lerp_(averages, currents, weight)
+            else:  # counters
+                torch._foreach_copy_(averages, currents)
 
         super().__init__(_bare(network), multi_avg_fn=update, use_buffers=True)
 

@@ -3,12 +3,14 @@ from .instances import AddInstanceDistanced, SeparateInstancesd
 from .intensity import normalization
 from .labels import LabelToChannelsd, ProbabilityToLabeld
 from .loading import LoadInputImaged, LoadMaskd
+from .metadata import ComposeWithoutMetadata
 from .saving import SaveMaskd, SaveOverlayd
 from .saving_instances import SaveInstancesd, SaveInstanceTabled, without_instances
 from .spacing import ResampleSpacingd
 
 __all__ = [
     "AddInstanceDistanced",
+    "ComposeWithoutMetadata",
     "LabelToChannelsd",
     "LoadInputImaged",
     "LoadMaskd",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from monai.transforms import Compose, NormalizeIntensityd, ScaleIntensityRanged
+from monai.transforms import MapTransform, NormalizeIntensityd, ScaleIntensityRanged
 
 from ..data.task import Task
 from ..errors import InputError
@@ -11,10 +11,11 @@ from ..errors import InputError
 __all__ = ["normalization"]
 
 
-def normalization(key: str, task: Task) -> Compose:
+def normalization(key: str, task: Task) -> MapTransform:
     """
     Return the transform that normalises the images of ``task`` (see ``modality`` and ``intensity`` of
-    :class:`dpsau2net_monai.data.Task`).
+    :class:`dpsau2net_monai.data.Task`). It is a single transform, not a ``Compose``: MONAI takes every ``Compose`` for
+    random, and ``CacheDataset`` would keep the images as they are before it.
 
     Args:
         key: key of the images.
@@ -25,17 +26,12 @@ def normalization(key: str, task: Task) -> Compose:
     """
     if task.modality == "picture":  # over all channels together, which keeps colours
         if task.intensity is None:  # fits any bit depth and exposure
-            return Compose([NormalizeIntensityd(key)])
+            return NormalizeIntensityd(key)
         center, scale = np.array(task.intensity["mean"]), np.array(task.intensity["std"])
-        return Compose([NormalizeIntensityd(key, subtrahend=center, divisor=scale)])
+        return NormalizeIntensityd(key, subtrahend=center, divisor=scale)
     if task.modality == "ct":
         if task.intensity is None:
             raise InputError("modality is ct, but the task has no intensity; take the task.yaml of the training")
         low, high, mean, std = (task.intensity[name] for name in ("low", "high", "mean", "std"))
-        return Compose(
-            [
-                ScaleIntensityRanged(key, low, high, low, high, clip=True),
-                NormalizeIntensityd(key, subtrahend=np.array(mean), divisor=np.array(std)),
-            ]
-        )
-    return Compose([NormalizeIntensityd(key, channel_wise=True)])
+        return ScaleIntensityRanged(key, low, high, (low - mean) / std, (high - mean) / std, clip=True)
+    return NormalizeIntensityd(key, channel_wise=True)

@@ -9,6 +9,7 @@ import monai.bundle
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms.traits import RandomizableTrait
 from running import CONFIGS, QUICK, ROOT, bundle_run, succeeded
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -35,6 +36,15 @@ def test_a_run_leaves_weights_and_what_it_takes_to_repeat_it(trained, dataset):
     assert split == make_datalist(dataset, train_share=0.75)
     # the same split again from the file alone, as evaluation would take it
     assert make_datalist(models / "datalist.json") == split
+
+
+def test_images_are_read_and_normalised_once_and_cropped_several_times(dataset):
+    parser = parsed("train.yaml")
+    parser.update({**QUICK, "dataset_dir": str(dataset), "crops_per_image": 3, "show_progress": False})
+    transforms = parser.get_parsed_content("train#preprocessing").transforms
+    assert [isinstance(one, RandomizableTrait) for one in transforms].index(True) == len(transforms) - 1
+    dataset, loader = (parser.get_parsed_content(f"train#{name}") for name in ("dataset", "dataloader"))
+    assert sum(len(batch["image"]) for batch in loader) == 3 * len(dataset)
 
 
 def test_losses_metrics_rate_and_pictures_are_logged(trained):

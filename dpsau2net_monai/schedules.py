@@ -1,0 +1,40 @@
+"""Learning rates."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+__all__ = ["CosineOverTime"]
+
+
+class CosineOverTime(LRScheduler):
+    """
+    A learning rate that falls to 0 by half a cosine over a time, in place of a number of epochs. So networks of
+    different speed can be trained for the same minutes, each with the whole of its schedule. A state keeps the time
+    that has passed.
+
+    Args:
+        optimizer: whose learning rates are set at every step of the schedule.
+        minutes: of training.
+    """
+
+    def __init__(self, optimizer: Optimizer, minutes: float) -> None:
+        self.minutes = minutes
+        self.passed = 0.0  # minutes, until `since`
+        self.since = time.monotonic()
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        now = time.monotonic()
+        self.passed, self.since = self.passed + (now - self.since) / 60, now
+        share = min(1.0, self.passed / self.minutes)
+        return [rate * (1 + math.cos(math.pi * share)) / 2 for rate in self.base_lrs]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "since": time.monotonic()})

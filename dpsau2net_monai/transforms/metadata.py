@@ -1,0 +1,33 @@
+"""Transforming without MONAI's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.data import MetaTensor, get_track_meta, set_track_meta
+from monai.transforms import Compose
+
+__all__ = ["ComposeWithoutMetadata"]
+
+
+class ComposeWithoutMetadata(Compose):
+    """
+    ``monai.transforms.Compose`` that drops the metadata of the items of a dictionary first. Its transforms keep neither
+    metadata nor what would invert them. On small crops, this bookkeeping takes longer than the transforms.
+
+    ``monai.transforms.EnsureTyped(track_meta=False)`` drops metadata, but the next transform begins it anew. MONAI's
+    switch, ``monai.data.set_track_meta``, is one for the whole process, and validation needs metadata.
+
+    Args:
+        transforms: of dictionaries.
+    """
+
+    def __call__(self, input_: Mapping[Hashable, Any], *args: Any, **kwargs: Any) -> Any:
+        plain = {key: item.as_tensor() if isinstance(item, MetaTensor) else item for key, item in input_.items()}
+        tracked = get_track_meta()
+        set_track_meta(False)
+        try:
+            return super().__call__(plain, *args, **kwargs)
+        finally:
+            set_track_meta(tracked)

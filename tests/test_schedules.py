@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from dpsau2net_monai.schedules import CosineOverTime
+
+
+def test_the_rate_follows_the_time_and_a_state_keeps_what_has_passed(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[-1])
+
+    def begin() -> CosineOverTime:
+        return CosineOverTime(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), minutes=10)
+
+    def rate_at(schedule: CosineOverTime, seconds: float) -> float:
+        clock.append(seconds)
+        schedule.step()
+        return schedule.get_last_lr()[0]
+
+    schedule = begin()
+    assert schedule.get_last_lr() == [0.1]
+    assert [rate_at(schedule, at) for at in (1150, 1300)] == pytest.approx([0.08535534, 0.05])
+
+    clock.append(9000)  # the run was stopped, and goes on later
+    resumed = begin()
+    resumed.load_state_dict(schedule.state_dict())
+    assert [rate_at(resumed, at) for at in (9150, 9300, 9999)] == pytest.approx([0.01464466, 0, 0])
