@@ -1,0 +1,171 @@
+"""Annotating a folder of pictures, one after the other."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import napari
+from monai.config import PathLike
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from tqdm import tqdm
+
+from ..data import find_images, name_of
+from ..data.picture_reader import read_stored
+from ..data.reading import is_volume
+from ..errors import InputError
+from ..files import whole_file
+from .segmenting import SHIPPED, Segmenter, Settings, open_segmenter
+from .widgets import Panel
+from .widgets.choices import shown_errors
+
+__all__ = ["Annotator", "Queue", "annotate"]
+
+RECORD = "annotation.csv"
+LEFT, DONE, SKIPPED = "left", "done", "skipped"
+
+
+class Queue:
+    """
+    The pictures of a folder and what became of them: the file ``annotation.csv`` in the output folder.
+
+    Args:
+        images: paths of the pictures.
+        output: folder of the record.
+
+    Raises:
+        InputError: the record was damaged.
+    """
+
+    def __init__(self, images: Sequence[str], output: Path) -> None:
+        self.path = output / RECORD
+        self.images = {name_of(image): image for image in images}
+        self.entropy: dict[str, float] = {}
+        self.state: dict[str, str] = {}
+        if self.path.is_file():
+            try:
+                with open(self.path, newline="", encoding="utf-8") as file:
+                    for row in csv.DictReader(file):
+                        self.entropy[row["image"]], self.state[row["image"]] = float(row["entropy"]), row["state"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{self.path}: is not a record of annotated images; restore it or remove it"
+                ) from error
+
+    def rate(self, segmenter: Segmenter) -> None:
+        """
+        Measure how uncertain the network is of each picture that was not measured before. A picture that cannot be read
+        is left out, with a warning.
+        """
+        for name in tqdm([name for name in self.images if name not in self.entropy], desc="rate", disable=None):
+            try:
+                array = read_stored(self.images[name])
+                logits = segmenter.logits(segmenter.prepare(array, array.ndim == 3))
+            except InputError as error:
+                logging.getLogger("dpsau2net_monai").warning(f"left out: {error}")
+                continue
+            self.entropy[name] = segmenter.entropy(logits)
+            self.mark(name, LEFT)
+
+    def mark(self, name: str, state: str) -> None:
+        """Write what became of a picture."""
+        self.state[name] = state
+        with whole_file(self.path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "entropy", "state"])
+            writer.writerows([one, f"{self.entropy[one]:.6g}", self.state[one]] for one in self.state)
+
+    @property
+    def left(self) -> list[str]:
+        """Names of the pictures that are left, the least certain first."""
+        left = [name for name in self.images if self.state.get(name) == LEFT]
+        return sorted(left, key=lambda name: -self.entropy[name])
+
+
+class Annotator(QWidget):
+    """
+    The widget that opens one picture of a queue after the other, and saves its labels.
+
+    Args:
+        panel: the plugin's panel.
+        queue: the pictures.
+        output: the dataset to write.
+    """
+
+    def __init__(self, panel: Panel, queue: Queue, output: Path) -> None:
+        super().__init__()
+        self.panel, self.queue, self.output = panel, queue, output
+        self.name = ""
+        self.status = QLabel()
+        self.save_button, self.skip_button = QPushButton("Save, and next"), QPushButton("Skip")
+        layout = QVBoxLayout(self)
+        for widget in (self.status, self.save_button, self.skip_button):
+            layout.addWidget(widget)
+        self.save_button.clicked.connect(self.save)
+        self.skip_button.clicked.connect(self.skip)
+        self.open()
+
+    def open(self) -> None:
+        """Open the least certain picture that is left, and segment it."""
+        viewer, total, left = self.panel.choices.viewer, len(self.queue.state), self.queue.left
+        viewer.layers.clear()
+        self.status.setText(f"{total - len(left)} of {total} images are finished")
+        for button in (self.save_button, self.skip_button):
+            button.setEnabled(bool(left))
+        if left:
+            self.name = left[0]
+            with shown_errors():
+                array = read_stored(self.queue.images[self.name])
+                viewer.add_image(array, rgb=array.ndim == 3, name=self.name).reset_contrast_limits()
+                self.panel.segment.start()
+
+    def save(self) -> None:
+        """Save the labels of the picture, and open the next one."""
+        with shown_errors():
+            self._require_idle()
+            if self.panel.save.write(self.output, self.name):
+                self._finish(DONE)
+
+    def skip(self) -> None:
+        """Leave the picture out, and open the next one."""
+        with shown_errors():
+            self._require_idle()
+            self._finish(SKIPPED)
+
+    def _require_idle(self) -> None:
+        if self.panel.segment.running:
+            raise InputError("the image is still being segmented; wait for its labels, or cancel")
+
+    def _finish(self, state: str) -> None:
+        self.queue.mark(self.name, state)
+        self.open()
+
+
+def annotate(images_folder: PathLike, output: PathLike, weights: PathLike = SHIPPED) -> None:
+    """
+    Open napari on the pictures of a folder, one after the other, the least certain first. Each comes with the network's
+    labels; what is saved is a dataset for training. The file ``annotation.csv`` in the output folder has what is done,
+    and a later call goes on from there.
+
+    Args:
+        images_folder: folder of pictures.
+        output: folder of the dataset to write.
+        weights: a ``model.pt`` or its folder.
+
+    Raises:
+        InputError: the folder has no pictures or has volumes, or the weights cannot be used.
+    """
+    images = [pair["image"] for pair in find_images(images_folder)]
+    pictures = [image for image in images if isinstance(image, str) and not is_volume(image)]
+    if len(pictures) < len(images):
+        raise InputError(f"{images_folder}: has volumes, or files of single channels; only pictures can be annotated")
+    queue = Queue(pictures, Path(output))
+    queue.rate(open_segmenter(Settings(Path(weights))))
+    viewer = napari.Viewer(title="DPSAU2-Net")
+    panel = Panel(viewer)
+    panel.choices.weights.value, panel.choices.dataset.value = weights, output
+    viewer.window.add_dock_widget(panel, name="Segment and train")
+    viewer.window.add_dock_widget(Annotator(panel, queue, Path(output)), name="Annotate")
+    napari.run()

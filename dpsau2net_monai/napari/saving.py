@@ -1,0 +1,87 @@
+"""Saving pictures and their labels as a dataset that ``check`` and training take."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
+from PIL import Image
+from skimage.util import img_as_uint
+
+from ..data.images import files_by_stem
+from ..data.labels import Labels
+from ..errors import InputError
+from ..files import whole_file
+from ..transforms import SaveInstancesd, SaveMaskd
+
+__all__ = ["AlreadySavedError", "save_pair"]
+
+
+class AlreadySavedError(InputError):
+    """The dataset already has an image of this name."""
+
+
+def save_pair(
+    folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: Labels, overwrite: bool = False
+) -> None:
+    """
+    Write ``images/NAME.png`` or ``.tif``, ``masks/NAME.png`` and, of a single class, ``instances/NAME.tif``. The image
+    comes last, so that a process that is killed leaves no image without a mask.
+
+    Args:
+        folder: the dataset. It is made if it does not exist.
+        name: of the image.
+        image: (row, column) or (row, column, colour). 8 bits become PNG, 16 bits and floating point TIFF.
+        labels: numbered instances of a single class, or codes of several classes: (row, column).
+        classes: the classes.
+        overwrite: whether to replace an image of this name.
+
+    Raises:
+        AlreadySavedError: the dataset has an image of this name, and ``overwrite`` is false.
+        InputError: the values of the image fit no picture.
+    """
+    former = files_by_stem(folder / "images").get(name, []) if (folder / "images").is_dir() else []
+    if former and not overwrite:
+        raise AlreadySavedError(f"{former[0]}: exists; overwrite it, or choose another folder")
+    pixels = _as_picture(image)
+    path = folder / "images" / f"{name}{'.png' if pixels.dtype == np.uint8 else '.tif'}"
+    meta = {ImageMetaKey.FILENAME_OR_OBJ: str(path)}
+    numbers = torch.as_tensor(np.ascontiguousarray(labels.T.astype(np.int64)))[None]
+    single = len(classes.names) == 1
+    codes = (numbers > 0).long() if single else numbers
+    data: dict[Hashable, Any] = {
+        "image": MetaTensor(codes, meta=meta),
+        "mask": MetaTensor(codes, meta=meta),
+        "instances": numbers,
+    }
+    SaveMaskd("mask", str(folder / "masks"), classes)(data)
+    if single:
+        SaveInstancesd("instances", str(folder / "instances"), classes)(data)
+    with whole_file(path) as part:
+        if pixels.dtype == np.uint8:
+            Image.fromarray(pixels).save(part)
+        else:
+            photometric = "rgb" if pixels.ndim == 3 else "minisblack"
+            tifffile.imwrite(part, pixels, photometric=photometric, compression="zlib", metadata=None)
+    for other in former:
+        if other != path:
+            other.unlink()
+
+
+def _as_picture(image: np.ndarray) -> np.ndarray:
+    """Return the pixels in a type that pictures have: uint8, uint16, or float32 if there are no colours."""
+    if image.ndim == 3:
+        image = image[..., :3]  # no alpha
+    if image.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(image)
+    if image.dtype.kind == "f":
+        return img_as_uint(np.clip(image, 0, 1)) if image.ndim == 3 else image.astype(np.float32)
+    if image.dtype.kind != "b" and (image.min() < 0 or image.max() > np.iinfo(np.uint16).max):
+        raise InputError(f"the image holds integers from {image.min()} to {image.max()}; convert it to 16 bits")
+    return image.astype(np.uint16)

@@ -1,0 +1,66 @@
+"""Saving the image and its labels as training data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QMessageBox, QPushButton, QVBoxLayout, QWidget
+
+from ...data import read_task
+from ...errors import InputError
+from ..saving import AlreadySavedError, save_pair
+from ..segmenting import weights_file
+from .choices import Choices, shown_errors
+
+__all__ = ["SavePart"]
+
+
+class SavePart(QWidget):
+    """The part of the panel that saves the image, or the plane of a stack, with its labels."""
+
+    def __init__(self, choices: Choices) -> None:
+        super().__init__()
+        self.choices = choices
+        self.save_button = QPushButton("Save as training data")
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.save_button)
+        layout.addStretch()
+        self.save_button.clicked.connect(self.save)
+
+    def save(self) -> None:
+        """Save in the dataset, under the name of the layer."""
+        with shown_errors():
+            folder = Path(self.choices.dataset.value)
+            if folder == Path():
+                raise InputError("name a folder for the dataset first")
+            name = re.sub(r"[^\w.-]+", "_", self.choices.require_image().name)
+            name = "_".join([name, *(f"{index:04d}" for index in self.choices.plane(2))])
+            if self.write(folder, name):
+                show_info(f"saved: {name}")
+
+    def write(self, folder: Path, name: str) -> bool:
+        """
+        Save the image that napari shows, and ask before one of the same name is replaced.
+
+        Returns:
+            Whether it is saved.
+
+        Raises:
+            InputError: it cannot be saved.
+        """
+        choices = self.choices
+        labels = choices.require_labels()
+        plane = choices.plane(2)
+        image = choices.array(plane)
+        if choices.channels.value:
+            raise InputError("an image of several channels cannot be saved here; save its channels as RGB")
+        classes = read_task(weights_file(choices.settings.ckpt_path).with_name("task.yaml")).labels
+        try:
+            save_pair(folder, name, image, labels.data[plane], classes)
+        except AlreadySavedError as error:
+            if QMessageBox.question(self, "Overwrite?", str(error)) != QMessageBox.StandardButton.Yes:
+                return False
+            save_pair(folder, name, image, labels.data[plane], classes, overwrite=True)
+        return True

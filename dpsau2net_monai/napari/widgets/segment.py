@@ -1,0 +1,101 @@
+"""Segmenting the image, in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from threading import Event
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.qt.threading import thread_worker
+from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from ..segmenting import Settings, Stopped, open_segmenter, planes
+from .choices import Choices, show_problem, shown_errors
+
+__all__ = ["SegmentPart"]
+
+
+@thread_worker(ignore_errors=True)  # they go to show_problem
+def _segment(
+    settings: Settings, data: Any, rgb: bool, channels: bool, scale: list[float], stop: Event
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield the indices and the labels of one plane after the other."""
+    segmenter = open_segmenter(settings)
+    try:
+        for plane, array in planes(data, segmenter.task.image_dims + channels, rgb):
+            image = segmenter.prepare(array, rgb, scale)
+            yield plane, segmenter.labels(image, segmenter.logits(image, stop.is_set))
+    except Stopped:
+        return
+
+
+class SegmentPart(QWidget):
+    """The part of the panel that makes a layer of labels from the image."""
+
+    def __init__(self, choices: Choices) -> None:
+        super().__init__()
+        self.choices = choices
+        self.start_button = QPushButton("Segment")
+        self.cancel_button = QPushButton("Cancel")
+        self.bar = QProgressBar()
+        layout = QVBoxLayout(self)
+        for widget in (self.start_button, self.bar, self.cancel_button):
+            layout.addWidget(widget)
+        layout.addStretch()
+        self.start_button.clicked.connect(self.start)
+        self.cancel_button.clicked.connect(self.cancel)
+        self._stop = Event()
+        self._worker: Any = None
+        self._done()
+
+    @property
+    def running(self) -> bool:
+        """Whether an image is being segmented."""
+        return self._worker is not None
+
+    def start(self) -> None:
+        """Segment the image. Its labels appear as a new layer, a stack's one plane after the other."""
+        with shown_errors():
+            choices = self.choices
+            image = choices.require_image()
+            self._stop = Event()
+            scale = [float(size) for size in image.scale[-3:]]
+            worker = _segment(choices.settings, choices.data, image.rgb, choices.channels.value, scale, self._stop)
+            self._layer: Labels | None = None
+            self._shape = choices.shape
+            self._options = {"name": f"{image.name} labels", **choices.placement()}
+            worker.yielded.connect(self._show)
+            worker.errored.connect(show_problem)
+            worker.finished.connect(self._done)
+            self.start_button.setEnabled(False)
+            self.cancel_button.setEnabled(True)
+            self.bar.setRange(0, 0)  # busy
+            self._worker = worker
+            worker.start()
+
+    def cancel(self) -> None:
+        """Stop before the next batch of windows. Planes that are done keep their labels."""
+        self._stop.set()
+        if self._worker is not None:
+            self._worker.quit()
+
+    def _show(self, result: tuple[tuple[int, ...], np.ndarray]) -> None:
+        plane, labels = result
+        if self._layer is None:
+            self.bar.setRange(0, prod(self._shape[: len(plane)]))
+            self.bar.setValue(0)
+            self._layer = self.choices.viewer.add_labels(np.zeros(self._shape, np.int32), **self._options)
+        self._layer.data[plane] = labels
+        self._layer.refresh()
+        self.bar.setValue(self.bar.value() + 1)
+
+    def _done(self) -> None:
+        self._worker = None
+        self.start_button.setEnabled(True)
+        self.cancel_button.setEnabled(False)
+        if self.bar.maximum() == 0:  # nothing came
+            self.bar.setRange(0, 1)
+            self.bar.reset()

@@ -1,0 +1,161 @@
+"""The plugin's arrays are those that the bundle writes, and what it saves is what the bundle reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from samples import write_untrained
+
+from dpsau2net_monai.cli import main
+from dpsau2net_monai.data import Labels, Task, synthesize
+from dpsau2net_monai.errors import InputError
+
+pytest.importorskip("napari.layers")
+from dpsau2net_monai.napari.clicks import correct  # noqa: E402
+from dpsau2net_monai.napari.saving import AlreadySavedError, save_pair  # noqa: E402
+from dpsau2net_monai.napari.segmenting import SHIPPED, Settings, Stopped, open_segmenter  # noqa: E402
+
+pytestmark = pytest.mark.napari
+ROOT = Path(__file__).parents[2]
+
+
+def segment(settings: Settings, array: np.ndarray, rgb: bool = False, scale: tuple[float, ...] = ()) -> np.ndarray:
+    segmenter = open_segmenter(settings)
+    image = segmenter.prepare(array, rgb, scale)
+    return segmenter.labels(image, segmenter.logits(image))
+
+
+def run_segmenting(images: Path, output: Path, **keys) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", "segmenting", "--config_file",
+               ROOT / "bundle" / "configs" / "inference.yaml", "--bundle_root", ROOT / "bundle",
+               "--dataset_dir", images, "--output_dir", output]  # fmt: skip
+    words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    subprocess.run([*command, *words], check=True, capture_output=True, timeout=600)
+
+
+def test_pictures_as_in_the_bundle(tmp_path):
+    """Grey and colour, 8 and 16 bits, several windows, and settings other than the defaults."""
+    synthesize(tmp_path, 2, size=(300, 280))
+    images = tmp_path / "images"
+    arrays = {path.stem: np.asarray(Image.open(path)) for path in images.iterdir()}
+    arrays["deep"] = arrays["nuclei_000"].astype(np.uint16) * 200
+    tifffile.imwrite(images / "deep.tif", arrays["deep"])
+    assert {array.ndim for array in arrays.values()} == {2, 3}
+    run_segmenting(images, tmp_path / "out", instances=True, threshold=0.4, overlap=0.5, tta=True)
+    settings = Settings(SHIPPED, threshold=0.4, overlap=0.5, tta=True)
+    for name, array in arrays.items():
+        labels = segment(settings, array, rgb=array.ndim == 3)
+        assert labels.max() > 1
+        assert np.array_equal(labels, tifffile.imread(tmp_path / "out" / "instances" / f"{name}.tif"))
+
+
+def test_volumes_as_in_the_bundle(tmp_path):
+    """napari's order of the axes is (z, y, x). The spacing is that of the layer."""
+    task = Task(
+        spatial_dims=3, in_channels=1, labels={"background": 0, "head": 1, "tail": 2}, modality="mr",
+        spacing=[1, 1, 1], strides=[[2, 2, 2]] * 3, roi_size=[32, 32, 32],
+    )  # fmt: skip
+    write_untrained(tmp_path / "run", task)
+    volume = np.random.default_rng(0).normal(100, 20, (20, 36, 30)).astype(np.float32)
+    (tmp_path / "images").mkdir()
+    nibabel.save(nibabel.Nifti1Image(volume.T, np.diag([1.25, 1, 2, 1])), tmp_path / "images" / "one.nii.gz")
+    run_segmenting(tmp_path / "images", tmp_path / "out", ckpt_path=tmp_path / "run" / "model.pt")
+    labels = segment(Settings(tmp_path / "run"), volume, scale=(2, 1, 1.25))
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert np.array_equal(labels, np.asarray(nibabel.load(tmp_path / "out" / "one.nii.gz").dataobj).T)
+
+
+def test_channels(tmp_path):
+    """A leading axis of channels is what separate files of the channels are to the bundle."""
+    write_untrained(tmp_path / "run", Task(in_channels=2, roi_size=[64, 64]))
+    array = np.random.default_rng(0).integers(0, 255, (2, 64, 80), np.uint8)
+    (tmp_path / "imagesTs").mkdir()
+    (tmp_path / "dataset.json").write_text("{}")
+    for index, channel in enumerate(array):
+        Image.fromarray(channel).save(tmp_path / "imagesTs" / f"one_{index:04d}.png")
+    run_segmenting(tmp_path / "imagesTs", tmp_path / "out", ckpt_path=tmp_path / "run" / "model.pt", instances=True)
+    (path,) = (tmp_path / "out" / "instances").iterdir()
+    assert np.array_equal(segment(Settings(tmp_path / "run"), array), tifffile.imread(path))
+
+
+def test_stopping():
+    segmenter = open_segmenter(Settings(SHIPPED))
+    image = segmenter.prepare(np.zeros((300, 300), np.uint8), rgb=False)
+    with pytest.raises(Stopped):
+        segmenter.logits(image, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("missing", "no such file"), ("run", "task.yaml")],
+)
+def test_wrong_weights(tmp_path, weights, message):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").touch()
+    with pytest.raises(InputError, match=message):
+        open_segmenter(Settings(tmp_path / weights))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float colours"])
+def test_saved_pair(tmp_path, kind, capsys):
+    """The saved dataset passes the check, has what was saved, and is not overwritten by itself."""
+    rng = np.random.default_rng(0)
+    image = rng.random((40, 50, 3) if kind == "float colours" else (40, 50))
+    if kind.startswith("uint"):
+        image = (image * np.iinfo(kind).max).astype(kind)
+    labels = np.zeros((40, 50), np.int32)
+    labels[5:15, 5:15], labels[5:15, 15:30] = 1, 70  # they touch
+    for index, name in enumerate(["one", "two", "three", "four", "five", "six"]):  # the check draws a split
+        save_pair(tmp_path, name, np.roll(image, index, 0), labels, Labels("nucleus"))
+    assert main(["check", str(tmp_path)]) == 0, capsys.readouterr().out
+    assert np.array_equal(tifffile.imread(tmp_path / "instances" / "one.tif"), labels)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "one.png")), np.where(labels, 255, 0))
+    with pytest.raises(AlreadySavedError, match="exists"):
+        save_pair(tmp_path, "one", image, labels * 0, Labels("nucleus"))
+    save_pair(tmp_path, "one", np.zeros((40, 50), np.uint8), labels * 0, Labels("nucleus"), overwrite=True)
+    assert [path.name for path in (tmp_path / "images").glob("one.*")] == ["one.png"]
+
+
+def test_saved_classes(tmp_path):
+    """Masks of several classes have the values that the classes have, and there are no instances."""
+    codes = np.arange(1200).reshape(30, 40) % 3
+    labels = Labels({"background": 0, "one": 10, "two": 20})
+    save_pair(tmp_path, "classes", np.zeros((30, 40, 3), np.uint8), codes, labels)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "classes.png")), codes * 10)
+    assert not (tmp_path / "instances").exists()
+
+
+def disc(row: int, column: int, radius: int) -> np.ndarray:
+    rows, columns = np.ogrid[:60, :60]
+    return np.hypot(rows - row, columns - column) <= radius
+
+
+def test_correction():
+    """A click changes the region under it, and nothing else that the person or the network drew."""
+    labels = np.zeros((60, 60), np.int32)
+    labels[disc(15, 15, 8)], labels[disc(15, 25, 8)] = 1, 1  # two that are taken for one
+    labels[disc(45, 15, 4)] = 2  # too small
+    new = np.zeros_like(labels)
+    new[disc(45, 15, 8)], new[disc(45, 45, 8)] = 7, 9
+    new[disc(15, 10, 8)], new[disc(15, 30, 8)] = 3, 4
+
+    added = correct(labels, new, (45, 45), 1, True, 3)
+    assert (added == np.where(disc(45, 45, 8), 3, labels)).all()
+    grown = correct(labels, new, (45, 15), 1, True, 3)
+    assert (grown == np.where(disc(45, 15, 8), 2, labels)).all()
+    cut = correct(labels, new, (15, 20), 0, True, 3)
+    assert set(np.unique(cut)) == {0, 1, 2, 3}
+    assert cut[15, 12] != cut[15, 28] and cut[15, 20] == 0 and (cut[30:] == labels[30:]).all()
+
+    classes = correct(labels, new, (45, 15), 7, False, 3)
+    assert (classes == np.where(disc(45, 15, 8), 7, labels)).all()
+
+    for point, code in (((15, 20), 1), ((45, 45), 0)):  # the network does not follow
+        assert (correct(labels, new, point, code, True, 3) == labels).all()

@@ -1,0 +1,245 @@
+"""The panel in napari's window: from an image to a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from samples import write_untrained
+from skimage.draw import disk
+
+from dpsau2net_monai.data import Task, synthesize
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.networks import DPSAU2NetLite
+
+pytest.importorskip("napari.layers")
+from napari.layers import Labels  # noqa: E402
+from npe2 import PluginManifest  # noqa: E402
+from npe2.manifest.utils import import_python_name  # noqa: E402
+from qtpy.QtWidgets import QMessageBox  # noqa: E402
+
+import dpsau2net_monai.napari  # noqa: E402
+from dpsau2net_monai.napari.annotating import Annotator, Queue  # noqa: E402
+from dpsau2net_monai.napari.segmenting import Settings, open_segmenter  # noqa: E402
+from dpsau2net_monai.napari.widgets import Panel  # noqa: E402
+
+pytestmark = pytest.mark.napari
+MINUTE = 60_000
+
+
+@pytest.fixture
+def panel(make_napari_viewer):
+    panel = Panel(make_napari_viewer())
+    panel.choices.viewer.window.add_dock_widget(panel)
+    return panel
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The lines that the plugin shows as errors."""
+    lines: list[str] = []
+    monkeypatch.setattr("dpsau2net_monai.napari.widgets.choices.show_error", lines.append)
+    return lines
+
+
+def nuclei(size: int = 96, number: int = 6) -> np.ndarray:
+    """Bright discs on black, with some noise."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 20, (size, size))
+    for row, column in rng.integers(12, size - 12, (number, 2)):
+        image[disk((row, column), 8)] += 150
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def segment(panel: Panel, qtbot) -> Labels | None:
+    panel.segment.start_button.click()
+    qtbot.waitUntil(lambda: not panel.segment.running, timeout=MINUTE)
+    return panel.choices.labels.value
+
+
+def test_manifest():
+    manifest = PluginManifest.from_file(Path(dpsau2net_monai.napari.__file__).with_name("napari.yaml"))
+    manifest.validate_imports()
+    functions = {command.id: command.python_name for command in manifest.contributions.commands}
+    for sample in manifest.contributions.sample_data:
+        layers = import_python_name(functions[sample.command])()
+        assert layers and all(kind == "image" and array.size for array, _, kind in layers)
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_segment(panel, qtbot, stack):
+    """The labels lie on the image. Each plane of a stack has those that it has by itself."""
+    image = nuclei()
+    data = np.stack([image, image[::-1]]) if stack else image
+    panel.choices.viewer.add_image(data, name="cells", scale=[0.5] * data.ndim)
+    labels = segment(panel, qtbot)
+    segmenter = open_segmenter(panel.choices.settings)
+    prepared = segmenter.prepare(image, rgb=False)
+    expected = segmenter.labels(prepared, segmenter.logits(prepared))
+    assert expected.max() > 1
+    assert np.array_equal(labels.data[0] if stack else labels.data, expected)
+    assert labels.data.shape == data.shape and (labels.scale == 0.5).all()
+    assert panel.segment.bar.value() == panel.segment.bar.maximum()
+
+
+def test_cancel(panel, qtbot):
+    panel.choices.viewer.add_image(np.stack([nuclei()] * 50))
+    panel.segment.start_button.click()
+    qtbot.waitUntil(lambda: panel.segment.bar.value() > 0, timeout=MINUTE)
+    panel.segment.cancel_button.click()
+    qtbot.waitUntil(lambda: not panel.segment.running, timeout=MINUTE)
+    done = panel.choices.labels.value.data.any((1, 2))
+    assert done[0] and not done[-1]
+    assert panel.segment.start_button.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "message"),
+    [
+        (None, "run", "there is no image"),
+        ((64, 64), "no.pt", "no such file"),
+        ((64, 64), "run", "dimensions"),
+    ],
+)
+def test_problems_in_one_line(panel, qtbot, tmp_path, said, shape, weights, message):
+    write_untrained(tmp_path / "run", Task(spatial_dims=3, in_channels=1, strides=[[2, 2, 2]] * 3))
+    if shape:
+        panel.choices.viewer.add_image(np.zeros(shape, np.uint8))
+    panel.choices.weights.value = tmp_path / weights
+    assert segment(panel, qtbot) is None
+    assert len(said) == 1 and message in said[0] and "\n" not in said[0]
+
+
+def test_clicks_need_their_weights(panel, said):
+    panel.choices.viewer.add_image(nuclei())
+    panel.click.start_button.click()
+    assert len(said) == 1 and "take no clicks" in said[0]
+    assert len(panel.choices.viewer.layers) == 1
+
+
+class Obedient(torch.nn.Module):
+    """A network that segments what is bright, and 4 pixels around each click what the click says."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :1] - 1 + 20 * ((images[:, 4:] > 0.6).float() - (images[:, 3:4] > 0.6).float())
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_clicks(panel, monkeypatch, tmp_path, stack):
+    """A click adds an instance or takes one away, and Ctrl+Z brings it back."""
+    task = Task(labels="nucleus", clicks=True, roi_size=[64, 64])
+    torch.save(DPSAU2NetLite(2, task.network_channels, 1).state_dict(), tmp_path / "model.pt")
+    task.write(tmp_path / "task.yaml")
+    panel.choices.weights.value = tmp_path
+    monkeypatch.setattr(open_segmenter(panel.choices.settings), "_network", Obedient())
+    image = np.zeros((96, 128), np.uint8)
+    image[20:30, 20:30] = 200
+    labels = np.where(image, 5, 0).astype(np.int32)
+    viewer = panel.choices.viewer
+    viewer.add_image(np.stack([image] * 3) if stack else image)
+    layer = viewer.add_labels(np.stack([labels] * 3) if stack else labels)
+    panel.click.start_button.click()
+    background, nucleus = (viewer.layers[f"clicks: {name}"] for name in ("background", "nucleus"))
+    plane = (1,) if stack else ()
+
+    nucleus.add([*plane, 70, 110])
+    rows, columns = np.nonzero(layer.data[plane] == 6)
+    assert 20 < len(rows) < 60 and (rows.mean(), columns.mean()) == (70, 110)
+    layer.undo()
+    assert set(np.unique(layer.data)) == {0, 5}
+    background.add([*plane, 25, 25])
+    assert layer.data[plane][25, 25] == 0 and layer.data[plane][20, 20] == 5
+    if stack:
+        assert np.array_equal(layer.data[[0, 2]], [labels] * 2)
+
+
+def test_save_asks_before_it_overwrites(panel, monkeypatch, tmp_path, qtbot, said):
+    panel.choices.viewer.add_image(nuclei(), name="a picture/1")
+    panel.choices.viewer.add_labels(np.ones((96, 96), np.int32))
+    panel.save.save_button.click()
+    assert len(said) == 1 and "name a folder" in said[0]
+    panel.choices.dataset.value = tmp_path
+    panel.save.save_button.click()
+    path = tmp_path / "instances" / "a_picture_1.tif"
+    assert tifffile.imread(path).all()
+    panel.choices.labels.value.data = np.zeros((96, 96), np.int32)
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
+    panel.save.save_button.click()
+    assert tifffile.imread(path).all()
+    panel.save.save_button.click()
+    assert not tifffile.imread(path).any()
+
+
+@pytest.mark.slow
+def test_train(panel, qtbot, tmp_path, said, monkeypatch):
+    """Training shows its curves, stops, and its weights segment."""
+    runs = tmp_path / "runs"
+    monkeypatch.setattr("dpsau2net_monai.napari.training.run_folder", lambda bundle: str(runs / "1"))
+    synthesize(tmp_path / "data", 3, size=(64, 64))
+    panel.choices.dataset.value = tmp_path / "data"
+    panel.train.epochs.setValue(2)
+    panel.train.start_button.click()
+    assert panel.train.stop_button.isEnabled() and not panel.train.use_button.isEnabled()
+    qtbot.waitUntil(lambda: not panel.train.training.running, timeout=5 * MINUTE)
+    assert "finished" in panel.train.status.text(), panel.train.training.log
+    assert len(panel.train.figure.axes[0].lines) == 2
+    panel.train.use_button.click()
+    assert panel.choices.weights.value == runs / "1" / "model.pt"
+    panel.choices.viewer.add_image(nuclei())
+    assert segment(panel, qtbot) is not None
+
+    monkeypatch.setattr("dpsau2net_monai.napari.training.run_folder", lambda bundle: str(runs / "2"))
+    panel.train.epochs.setValue(1000)
+    panel.train.start_button.click()
+    qtbot.waitUntil(lambda: (runs / "2" / "history.csv").exists(), timeout=5 * MINUTE)
+    panel.train.stop_button.click()
+    qtbot.waitUntil(lambda: not panel.train.training.running, timeout=MINUTE)
+    assert "stopped" in panel.train.status.text()
+    assert open_segmenter(Settings(runs / "2"))
+
+
+def test_annotate(panel, qtbot, tmp_path):
+    """The least certain image comes first; a new session goes on with what is left."""
+    write_untrained(tmp_path / "run", Task(roi_size=[64, 64]))  # uncertain of everything
+    for name, array in {"black": np.zeros((64, 64), np.uint8), "cells": nuclei(64, 3), "more": nuclei(80, 5)}.items():
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(array).save(tmp_path / "images" / f"{name}.png")
+    images = [str(path) for path in (tmp_path / "images").iterdir()]
+    panel.choices.weights.value = tmp_path / "run"
+    queue = Queue(images, tmp_path / "out")
+    queue.rate(open_segmenter(panel.choices.settings))
+    order = queue.left
+    assert [queue.entropy[name] for name in order] == sorted(queue.entropy.values(), reverse=True)
+
+    def wait():
+        qtbot.waitUntil(lambda: not panel.segment.running, timeout=MINUTE)
+
+    annotator = Annotator(panel, queue, tmp_path / "out")
+    wait()
+    assert panel.choices.image.value.name == order[0]
+    panel.choices.labels.value.data[:] = 7
+    annotator.save_button.click()
+    assert (tifffile.imread(tmp_path / "out" / "instances" / f"{order[0]}.tif") == 7).all()
+    wait()
+    annotator.skip_button.click()
+    wait()
+
+    again = Queue(images, tmp_path / "out")
+    again.rate(open_segmenter(panel.choices.settings))
+    assert again.left == order[2:]
+    annotator = Annotator(panel, again, tmp_path / "out")
+    wait()
+    annotator.save_button.click()
+    assert not annotator.save_button.isEnabled() and "3 of 3" in annotator.status.text()
+    assert {path.stem for path in (tmp_path / "out" / "images").iterdir()} == {order[0], order[2]}
+
+
+def test_damaged_record(tmp_path):
+    (tmp_path / "annotation.csv").write_text("image,entropy\ncells,0.1\n")
+    with pytest.raises(InputError, match="annotation.csv"):
+        Queue([], tmp_path)
