@@ -23,6 +23,7 @@ from ..metrics import instance_metrics, volumes
 from ..report import Example, draw_pictures, draw_slices, render_page, summarise
 from ..transforms.instances import true_instances
 from ..visualize import Volume, as_pictures, stretch
+from .click_curve import ClickCurve
 
 __all__ = ["EvaluationReport"]
 
@@ -100,6 +101,7 @@ class EvaluationReport:
         threshold: of the probability, with which ``pred`` was made.
         instances_dir: folder of pictures of numbered instances. None: there is none.
         history: ``history.csv`` of the training run. Where it does not exist, the page has no training curves.
+        clicks: the evaluation of clicks, which this handler attaches. None: there are none.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class EvaluationReport:
         threshold: float,
         instances_dir: str | None,
         history: str,
+        clicks: ClickCurve | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.facts = facts
@@ -117,6 +120,7 @@ class EvaluationReport:
         self.threshold = threshold
         self.instances_dir = instances_dir
         self.history = Path(history)
+        self.clicks = clicks
 
     def attach(self, engine: Evaluator) -> None:
         """
@@ -125,6 +129,8 @@ class EvaluationReport:
                 ``probability``, the prediction before the threshold; for pictures of a single class also
                 ``instances``, the predicted ones, (1, x, y) of integers.
         """
+        if self.clicks is not None:
+            self.clicks.attach(engine)  # before: the page shows what it finds
         engine.add_event_handler(Events.STARTED, self.start)
         for event in (Events.ITERATION_STARTED, IterationEvents.FORWARD_COMPLETED, IterationEvents.MODEL_COMPLETED):
             engine.add_event_handler(event, self.clock)
@@ -213,6 +219,7 @@ class EvaluationReport:
             dict(zip(THRESHOLDS, np.mean(self.dice, axis=0).tolist())) if self.dice else {},
             history,
             classes if len(classes) > 1 else (),
+            [] if self.clicks is None else self.clicks.with_pictures(),
         )
         path = self.output_dir / "report.html"
         with whole_file(path) as part:

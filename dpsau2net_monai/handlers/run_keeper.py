@@ -169,7 +169,9 @@ class RunKeeper:
             engine.terminate()
 
     def _save_weights(self) -> None:
-        self._save("model.pt", self.parts["average"].module.state_dict())
+        weights = self.parts["average"].module.state_dict()
+        # on the CPU, so that `torch.load` opens them where there is no GPU
+        self._save("model.pt", {name: tensor.cpu() for name, tensor in weights.items()})
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.pt"))

@@ -14,7 +14,7 @@ from monai.config import PathLike
 from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
-from monai.transforms import Compose, NormalizeIntensityd
+from monai.transforms import MapTransform, NormalizeIntensityd
 from monai.utils import ensure_tuple_rep
 from torch import nn
 from tqdm import tqdm
@@ -42,6 +42,8 @@ class LargeSegmenter:
     ``monai.inferers.PatchInferer`` with ``SlidingWindowSplitter`` reads slides patch by patch, but its windows and its
     padding at the borders are others than those of ``SlidingWindowInferer``. ``ZarrAvgMerger`` gives all pixels of a
     window the same weight, keeps the sums of the whole image in files, as floats, and cannot go on after it was killed.
+
+    There are no clicks: their channels are 0.
 
     Args:
         task: what is segmented, in what images.
@@ -188,15 +190,14 @@ class LargeSegmenter:
             "range": (high - low).tolist(),
         }
 
-    def _normalization(self, statistics: Mapping[str, list[float]] | None) -> Compose:
+    def _normalization(self, statistics: Mapping[str, list[float]] | None) -> MapTransform:
         if self.task.intensity is not None or statistics is None:
             return normalization("image", self.task)
         if self.task.modality == "picture":
             of_image = {"mean": statistics["mean"][0], "std": statistics["std"][0]}
             return normalization("image", replace(self.task, intensity=of_image))
-        return Compose(
-            [NormalizeIntensityd("image", statistics["mean"], statistics["std"], channel_wise=True)]  # type: ignore[arg-type]
-        )
+        mean, std = (np.array(statistics[name]) for name in ("mean", "std"))
+        return NormalizeIntensityd("image", mean, std, channel_wise=True)
 
     @torch.no_grad()
     def _segment(self, image: LargeImage, part: Part) -> None:
@@ -233,9 +234,9 @@ class LargeSegmenter:
         ) as bar:  # fmt: skip
             for start, following in zip(starts[first:], [*starts[first + 1 :], padded[1]]):
                 rows = self._read(image, max(start - before[1], 0), min(start - before[1] + window[1], size[1]))
-                band = torch.zeros(len(rows), padded[0], window[1], device=self.device)
+                band = torch.zeros(self.task.network_channels, padded[0], window[1], device=self.device)
                 inside = np.s_[before[0] : before[0] + size[0], before[1] : before[1] + rows.shape[2]]
-                band[:, *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
+                band[: len(rows), *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
                 kept = [across for across in columns[start] if flat is None or not _is_flat(rows, across, before, flat)]
                 for index in range(0, len(kept), self.sw_batch_size):
                     batch = kept[index : index + self.sw_batch_size]

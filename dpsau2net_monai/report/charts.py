@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..visualize import palette
 
-__all__ = ["dice_histogram", "threshold_curve", "training_curves"]
+__all__ = ["click_curve", "dice_histogram", "threshold_curve", "training_curves"]
 
 BLUE, VERMILION, GREEN = map(palette.hexadecimal, (palette.BLUE, palette.VERMILION, palette.GREEN))
 TEXT = "#010203"  # is replaced by currentColor, which matplotlib cannot write
@@ -106,6 +106,35 @@ def threshold_curve(dice_by_threshold: Mapping[float, float], threshold: float) 
         axes.margins(y=0.15)
         figure.legend(loc="outside upper left", ncols=2)
     return _svg(figure, "threshold")
+
+
+def click_curve(every: Sequence[Sequence[float]], poor: Sequence[Sequence[float]], poor_label: str) -> str:
+    """
+    Draw the mean Dice against the number of clicks.
+
+    Args:
+        every: Dice of each image after 0, 1, 2 ... clicks.
+        poor: the same of the images that need clicks most. Empty: there are none.
+        poor_label: their name in the legend.
+
+    Returns:
+        SVG of the curves.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure()
+        axes = figure.subplots()
+        _grid(axes)
+        for dice, label, colour, style in (
+            (every, f"all images ({len(every)})", BLUE, "-"),
+            (poor, f"{poor_label} ({len(poor)})", VERMILION, "--"),
+        ):
+            if dice:
+                axes.plot(np.mean(dice, 0), color=colour, linestyle=style, marker="o", markersize=4, label=label)
+        axes.set(xlabel="clicks", ylabel="mean Dice")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.margins(y=0.15)
+        figure.legend(loc="outside upper left", ncols=2)
+    return _svg(figure, "clicks")
 
 
 def _column(history: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:

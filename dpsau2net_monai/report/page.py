@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from ..errors import one_line
 from ..visualize import MERGED, PREDICTION, SPLIT, TRUTH, contour_colours, hexadecimal
-from .charts import dice_histogram, threshold_curve, training_curves
+from .charts import click_curve, dice_histogram, threshold_curve, training_curves
+from .clicks import POOR, ClickedImage, click_table, gain, poor_images
 from .pictures import NEAR, Pictures, Slices
 from .statistics import Summary
 
@@ -113,6 +114,7 @@ def render_page(
     dice_by_threshold: Mapping[float, float],
     history: Sequence[Mapping[str, str]],
     classes: Sequence[str] = (),
+    clicked: Sequence[ClickedImage] = (),
 ) -> str:
     """
     Render an evaluation as a page of HTML that contains all of its pictures and charts.
@@ -126,6 +128,7 @@ def render_page(
         dice_by_threshold: mean Dice at this and other thresholds. Empty: the page has no such chart.
         history: rows of the training run's ``history.csv``. Empty: there is no such file.
         classes: names of the classes, if there are several.
+        clicked: the images with a simulated annotator's clicks, if there are such. Those with steps are shown.
 
     Returns:
         The page, to be written as UTF-8.
@@ -137,6 +140,10 @@ def render_page(
     charts = [("Number of images by Dice", dice_histogram([example.metrics["dice"] for example in ordered]))]
     if dice_by_threshold:
         charts.append(("Mean Dice by threshold of the probability", threshold_curve(dice_by_threshold, threshold)))
+    if clicked:
+        poor = poor_images(clicked)
+        curves = click_curve([image.dice for image in clicked], [image.dice for image in poor], f"under {POOR:.2f}")
+        charts.append(("Mean Dice by clicks", curves))
     if history:
         charts.append(("Training", training_curves(history)))
     shown = [metric for metric, _, _ in columns]
@@ -150,6 +157,13 @@ def render_page(
         summary=[_summary_row(_label(metric, units), row) for metric, row in summary.items() if metric in shown],
         charts=[(caption, Markup(svg)) for caption, svg in charts],
         has_history=bool(history),
+        click_rows=click_table(clicked) if clicked else [],
+        clicked=[
+            image._replace(name=one_line(image.name))
+            for image in sorted(clicked, key=gain, reverse=True)
+            if image.steps
+        ],
+        click_names=[one_line(name) for name in ("the background", *(classes or ["the class"]))],
         columns=columns,
         classes=[one_line(name) for name in classes],
         class_labels=class_labels,
@@ -159,6 +173,7 @@ def render_page(
         names=[one_line(example.name) for example in ordered],  # escapes what UTF-8 cannot encode
         pictures=[example.pictures._asdict() for example in ordered],
         slices=[_slices(example.slices) for example in ordered],
+        click_colours=["#000000", *(hexadecimal(true) for true, _ in contour_colours(len(classes) or 1))],
         near=NEAR,
         missed_colour=hexadecimal(TRUTH),
         false_colour=hexadecimal(PREDICTION),

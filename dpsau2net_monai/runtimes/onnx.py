@@ -32,7 +32,7 @@ def write_onnx(network: nn.Module, in_channels: int, size: Sequence[int], path: 
 
     Args:
         network: the network, on the CPU, in evaluation mode.
-        in_channels: number of channels of the images.
+        in_channels: number of channels of the network's input.
         size: of the image that the network is traced with, in pixels or voxels.
         path: file to write.
     """
@@ -54,7 +54,7 @@ def export_onnx(network: nn.Module, ckpt_path: PathLike, in_channels: int, windo
     Args:
         network: the network, on the CPU, in evaluation mode, with its weights.
         ckpt_path: file of the weights.
-        in_channels: number of channels of the images.
+        in_channels: number of channels of the network's input.
         window: size of an image to export with.
 
     Raises:

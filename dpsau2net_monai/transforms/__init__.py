@@ -1,3 +1,4 @@
+from .clicks import AddClicksd
 from .dicom import SaveDicomSegd
 from .instances import AddInstanceDistanced, SeparateInstancesd
 from .intensity import normalization
@@ -9,6 +10,7 @@ from .saving_instances import SaveInstancesd, SaveInstanceTabled, without_instan
 from .spacing import ResampleSpacingd
 
 __all__ = [
+    "AddClicksd",
     "AddInstanceDistanced",
     "ComposeWithoutMetadata",
     "LabelToChannelsd",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 from monai.data import MetaTensor, get_track_meta, set_track_meta
@@ -23,11 +22,18 @@ class ComposeWithoutMetadata(Compose):
         transforms: of dictionaries.
     """
 
-    def __call__(self, input_: Mapping[Hashable, Any], *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self,
+        input_: Any,
+        start: int = 0,
+        end: int | None = None,
+        threading: bool = False,
+        lazy: bool | None = None,
+    ) -> Any:
         plain = {key: item.as_tensor() if isinstance(item, MetaTensor) else item for key, item in input_.items()}
         tracked = get_track_meta()
         set_track_meta(False)
         try:
-            return super().__call__(plain, *args, **kwargs)
+            return super().__call__(plain, start, end, threading, lazy)
         finally:
             set_track_meta(tracked)

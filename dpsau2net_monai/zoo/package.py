@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.config import PathLike
 from torch import nn
 
+from ..clicks import click_names
 from ..data import Task, read_task
 from ..errors import InputError
 from ..files import whole_folder
@@ -20,7 +21,8 @@ from ..networks import load_weights
 __all__ = ["NUCLEI", "check_order", "load_network", "package_bundle", "package_metadata", "task_files"]
 
 PACKAGE = Path(__file__).parents[1]
-LEFT_OUT = ("cli.py", "__main__.py", "importers", "zoo")  # no config calls these parts of PACKAGE
+LEFT_OUT = ("cli.py", "__main__.py", "importers", "napari", "zoo")  # no config calls these parts of PACKAGE
+INTERACTIVE = "deepedit"  # in the name of a bundle: MONAI Label's mark of models that take clicks
 NUCLEI = "nuclei"  # the task whose files are in models/ and docs/; those of any other task are in tasks/TASK/
 DOCS = (".csv", ".ipynb", ".jpg", ".md", ".png", ".txt")
 
@@ -93,9 +95,13 @@ def package_metadata(root: Path, name: str, task: Task) -> dict[str, Any]:
         )
     # a network for pictures takes any size; the strides of one for volumes are chosen for its window
     shape = ["32*n", "32*n"] if task.spatial_dims == 2 else task.window
-    image.update(num_channels=task.in_channels, spatial_shape=shape)
-    # MONAI Label takes every name here for a label, so the distance that separates instances has none
-    channels = {str(index): channel for index, channel in enumerate(task.labels.channel_names)}
+    clicked = [f"clicks on {name}" for name in click_names(task.labels)] if task.clicks else []
+    inputs = [*image["channel_def"].values(), *clicked]
+    # MONAI Label takes every name here for a label, so the distance that separates instances has none; an annotator
+    # also clicks on the background, which a network of a single class has no output for
+    outputs = click_names(task.labels) if task.clicks else task.labels.channel_names
+    named_inputs, channels = ({str(index): one for index, one in enumerate(names)} for names in (inputs, outputs))
+    image.update(num_channels=task.network_channels, spatial_shape=shape, channel_def=named_inputs)
     pred.update(num_channels=task.out_channels, spatial_shape=shape, channel_def=channels)
     return metadata
 
@@ -137,7 +143,12 @@ def package_bundle(bundle_root: PathLike, output: PathLike, name: str, task: str
     check_order(root, target, name, task)
     files = task_files(root, task)
     load_network(root, files["models/model.pt"])
-    metadata = package_metadata(root, task, read_task(files["models/task.yaml"]))
+    settings = read_task(files["models/task.yaml"])
+    if settings.clicks != (INTERACTIVE in name.lower()):
+        text = "MONAI Label sends clicks to bundles with 'deepedit' in their name"
+        one = "the network takes clicks: put it in" if settings.clicks else "the network takes no clicks: leave it out"
+        raise InputError(f"'{name}': {text}, and {one}")
+    metadata = package_metadata(root, task, settings)
     with whole_folder(target) as part:
         for path in ("LICENSE", "configs"):
             _copy(root / path, part / path)

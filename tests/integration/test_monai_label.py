@@ -5,6 +5,7 @@ gave is printed: ``pytest -m integration -rP``.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -20,23 +21,28 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
+from following import NETWORK, write_following
 from PIL import Image
 from samples import AFFINES, hippocampus_task, write_untrained, write_volumes
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import synthesize
+from dpsau2net_monai.clicks import next_click
+from dpsau2net_monai.data import Task, synthesize
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 NAME = "dpsau2net_nuclei_segmentation"
 VOLUMES_NAME = "dpsau2net_hippocampus_segmentation"
+CLICKS_NAME, VOLUME_CLICKS_NAME = "dpsau2net_nuclei_deepedit", "dpsau2net_hippocampus_deepedit"
 SCRIPT = Path(__file__).with_name("monai_label_environment.sh")
 SMALL, LARGE = [f"nuclei_{i:03d}" for i in range(7)], "large"  # LARGE takes several windows
 LABELLED = SMALL[:5]
@@ -153,6 +159,23 @@ class Server:
         weights = torch.load(self.bundle / "models" / "model.pt")
         return [not torch.equal(tensor, weights[name]) for name, tensor in former.items()]
 
+    def refused(self, image: str, **params) -> str:
+        """What the log says of a request that the server cannot answer."""
+        start = self.log.stat().st_size
+        query = urllib.parse.urlencode({"image": image, "output": "image"})
+        form = urllib.parse.urlencode({"params": json.dumps(params)}).encode()
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(f"{self.url}/infer/{self.name}?{query}", form, timeout=600)
+        answer = f"{raised.value.code} {raised.value.read().decode()}"
+        end, lines = time.monotonic() + 20, []
+        while not lines and time.monotonic() < end:  # the server answers first
+            time.sleep(0.2)
+            lines = [
+                line for line in self.log.read_bytes()[start:].decode().splitlines() if "errors.InputError: " in line
+            ]
+        print(answer, *lines, sep="\n")
+        return lines[-1]
+
     def save_label(self, image: str, file: Path) -> dict:
         mark = uuid.uuid4().hex
         head = f'--{mark}\r\nContent-Disposition: form-data; name="label"; filename="{file.name}"\r\n\r\n'
@@ -163,13 +186,19 @@ class Server:
 
     def own_masks(self, output: Path) -> Path:
         """The folder of the masks of all images by the packaged bundle itself, without MONAI Label."""
-        command = [sys.executable, "-m", "monai.bundle", "run", "segmenting", "--config_file", "configs/inference.yaml"]
-        options = ["--dataset_dir", str(self.images), "--output_dir", str(output)]
+        return self.run_itself("segmenting", "configs/inference.yaml", dataset_dir=self.images, output_dir=output)
+
+    def run_itself(self, run_id: str, config_file: str, output_dir: Path, **keys) -> Path:
+        """Run the packaged bundle without MONAI Label. Return the folder that it writes to."""
+        command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config_file]
+        options = [
+            word for key, value in {"output_dir": output_dir, **keys}.items() for word in (f"--{key}", str(value))
+        ]
         result = subprocess.run(
             command + options, cwd=self.bundle, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
         )
         assert result.returncode == 0, result.stderr[-4000:]
-        return output
+        return output_dir
 
     def dice(self, image: str, mask: np.ndarray) -> float:
         return dice(mask, read_mask(self.truth / f"{image}.png"))
@@ -358,3 +387,167 @@ def test_training_on_two_classes(volume_server):
     print(f"{sum(changed)} of {len(changed)} tensors changed")
     assert all(changed)
     assert "anterior" in (volume_server.bundle / "models" / "task.yaml").read_text()
+
+
+def interactive_bundle(folder: Path, weights: Path, task: Task, brightness: float) -> Path:
+    """A copy of the bundle in ``folder`` whose network, of one convolution, follows clicks. Its weights are there."""
+    bundle = shutil.copytree(ROOT / "bundle", folder / "bundle")
+    write_following(bundle / weights, task, brightness)
+    for name in ("inference.yaml", "train.yaml"):
+        path = bundle / "configs" / name
+        config = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**config, "network_def": NETWORK}, sort_keys=False))
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def clicks_server(python, tmp_path_factory) -> Iterator[Server]:
+    """With an interactive network of nuclei."""
+    folder = tmp_path_factory.mktemp("monai_label_clicks")
+    synthesize(folder, len(SMALL), size=(96, 128))
+    task = Task(2, 3, "nucleus", roi_size=[64, 64], clicks=True)
+    bundle = interactive_bundle(folder, Path("models"), task, brightness=2)
+    with running(lambda: Server(python, folder, CLICKS_NAME, "--bundle_root", str(bundle))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def volume_clicks_server(python, tmp_path_factory) -> Iterator[Server]:
+    """With an interactive network of the hippocampus; without clicks, all is background."""
+    folder = tmp_path_factory.mktemp("monai_label_volume_clicks")
+    write_volumes(folder, STUDIES)
+    task = replace(hippocampus_task(), clicks=True, strides=None)
+    bundle = interactive_bundle(folder, Path("tasks", "hippocampus"), task, brightness=0)
+    options = ["--task", "hippocampus", "--bundle_root", str(bundle)]
+    with running(lambda: Server(python, folder, VOLUME_CLICKS_NAME, *options)) as server:
+        yield server
+
+
+def test_an_interactive_model_is_known_as_such(clicks_server):
+    info = clicks_server.get("/info/")
+    model = info["models"][CLICKS_NAME]
+    print("labels", info["labels"], model["labels"], "type", model["type"], "dimension", model["dimension"])
+    assert model["type"] == "deepedit" and model["labels"] == {"background": 0, "nucleus": 1}
+    assert model["dimension"] == 2
+
+
+def test_the_mask_of_a_picture_follows_clicks(clicks_server):
+    image = SMALL[0]
+    before = clicks_server.infer_mask(image)
+    height, width = before.shape
+    assert height != width
+    for name, value in (("nucleus", True), ("background", False)):
+        rows, columns = np.nonzero(before != value)
+        places = [(x, y) for y, x in zip(rows, columns) if 16 < x < width - 16 and 16 < y < height - 16]
+        x, y = map(int, places[len(places) // 2])
+        for points in ([[x, y, 0]], [[x, y]], [[x, y, 0]] * 2):  # 3D Slicer sends three coordinates
+            after = clicks_server.infer_mask(image, **{name: points})
+            changed = np.argwhere(before != after)
+            assert after[y, x] == value and len(changed) and (after[tuple(changed.T)] == value).all()
+            assert np.abs(changed - (y, x)).max() <= 16  # four times the sigma of a click
+        print(f"{name} at {x}, {y}: {len(changed)} pixels changed")
+
+
+def test_other_programs_click_on_the_foreground(clicks_server):
+    """OHIF and CVAT do."""
+    points = {"background": [[100, 20, 0]]}
+    ours, theirs = (
+        clicks_server.infer_mask(SMALL[1], **{name: [[30, 60, 0]]}, **points) for name in ("nucleus", "foreground")
+    )
+    assert (ours == theirs).all() and ours[60, 30] and not ours[20, 100]
+
+
+def test_clicks_over_http_are_worth_what_the_evaluation_says(clicks_server, tmp_path):
+    folder = clicks_server.run_itself(
+        "evaluating", "['configs/train.yaml','configs/evaluate.yaml']", dataset_dir=clicks_server.images.parent,
+        ckpt_dir=clicks_server.bundle / "models", output_dir=tmp_path, size=0.8, clicks=3,
+    )  # fmt: skip
+    with open(folder / "clicks.csv", newline="") as file:
+        expected = list(csv.DictReader(file))
+    for row in expected:
+        truth = read_mask(clicks_server.truth / f"{row['image']}.png").T.astype(int)  # (x, y), as clicks are
+        clicks: dict[str, list] = {"background": [], "nucleus": []}
+        for count in range(4):
+            mask = clicks_server.infer_mask(row["image"], **clicks).T.astype(int)
+            found = dice(mask > 0, truth > 0)
+            print(f"{row['image']}: Dice {found:.4f} after {count} clicks, by the evaluation {row[f'dice_{count}']}")
+            assert found == pytest.approx(float(row[f"dice_{count}"]), abs=1e-4)
+            code, point = next_click(mask, truth, [tuple(point[:2]) for points in clicks.values() for point in points])
+            clicks[list(clicks)[code]].append([*point, 0])
+
+
+def test_many_clicks_and_a_click_on_a_wrong_class_are_answered(clicks_server):
+    start = time.perf_counter()
+    points = [(i % 97, i % 74) for i in range(500)]
+    mask = clicks_server.infer_mask(SMALL[0], nucleus=[[*point, 0] for point in points])
+    print(f"500 clicks: {time.perf_counter() - start:.2f} s")
+    assert all(mask[y, x] for x, y in points)
+    both = clicks_server.infer_mask(SMALL[0], nucleus=[[20, 30, 0]], background=[[20, 30, 0]])
+    without = clicks_server.infer_mask(SMALL[0])
+    assert (both == without).all()  # they cancel each other
+
+
+@pytest.mark.parametrize(
+    "point, says",
+    [([97, 5, 0], "the click of 'nucleus' at 97, 5 lies outside of the image of 97 x 74"), ("here", "not a list")],
+)
+def test_a_click_that_cannot_be_is_refused(clicks_server, point, says):
+    assert says in clicks_server.refused(SMALL[0], nucleus=[point])
+    assert clicks_server.infer_mask(SMALL[0]).any()  # the server goes on
+
+
+def test_a_second_request_is_fast(clicks_server):
+    seconds = []
+    for x in (20, 30):
+        start = time.perf_counter()
+        clicks_server.infer_mask(SMALL[2], nucleus=[[x, 40, 0]])
+        seconds.append(time.perf_counter() - start)
+    print("seconds of a request", *(f"{one:.2f}" for one in seconds))
+    assert seconds[1] < 5
+
+
+def test_training_on_labels_corrected_by_clicks(clicks_server, tmp_path):
+    for index, image in enumerate(LABELLED):
+        mask = clicks_server.infer_mask(image, nucleus=[[20 + index, 40, 0]])
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / f"{image}.png")
+        clicks_server.save_label(image, tmp_path / f"{image}.png")
+    former = torch.load(clicks_server.bundle / "models" / "model.pt")
+    clicks_server.train()
+    assert any(clicks_server.changed(former))
+    assert yaml.safe_load((clicks_server.bundle / "models" / "task.yaml").read_text())["clicks"] is True
+    assert clicks_server.infer_mask(SMALL[0], nucleus=[[20, 30, 0]])[30, 20]
+
+
+def test_the_mask_of_a_volume_follows_clicks(volume_clicks_server, tmp_path):
+    """Also where the volume is not RAS, and where its voxels are not those that the network sees."""
+    labels = volume_clicks_server.get("/info/")["models"][VOLUME_CLICKS_NAME]["labels"]
+    assert labels == {"background": 0, "anterior": 1, "posterior": 2}
+    for study in ("straight_0", "turned_0"):
+        sides = nibabel.affines.voxel_sizes(AFFINES[STUDIES[study]])
+        clicks = {"anterior": (9, 12, 20), "posterior": (30, 33, 8)}
+        mask = read_volume(
+            volume_clicks_server.infer(study, **{name: [list(at)] for name, at in clicks.items()}), tmp_path
+        )
+        values = np.asarray(mask.dataobj)
+        assert values.shape == (36, 42, 30) and np.allclose(mask.affine, AFFINES[STUDIES[study]], atol=1e-4)
+        for name, point in clicks.items():
+            voxels = np.argwhere(values == labels[name])
+            distance = np.linalg.norm((voxels - point) * sides, axis=1)
+            print(f"{study}, {name}: {len(voxels)} voxels, the farthest {distance.max():.1f} mm from the click")
+            assert values[point] == labels[name] and distance.max() < 8
+            assert np.abs(voxels.mean(0) - point).max() < 1.5
+    assert "at 36, 3, 3 lies outside of the image of 36 x 42 x 30" in volume_clicks_server.refused(
+        "turned_0", anterior=[[36, 3, 3]]
+    )
+
+
+def test_training_on_two_classes_with_clicks(volume_clicks_server):
+    for study in STUDIES:
+        volume_clicks_server.save_label(study, volume_clicks_server.truth / f"{study}.nii.gz")
+    former = torch.load(volume_clicks_server.bundle / "models" / "model.pt")
+    volume_clicks_server.train()
+    assert any(volume_clicks_server.changed(former))
+
+
+def test_a_model_without_clicks_leaves_them_unheeded(server):
+    assert (server.infer_mask(SMALL[5]) == server.infer_mask(SMALL[5], nucleus=[[64, 48, 0]])).all()

@@ -1,0 +1,5 @@
+from .guidance import add_click, click_names, draw_clicks
+from .simulation import next_click
+from .training import ClickTraining
+
+__all__ = ["ClickTraining", "add_click", "click_names", "draw_clicks", "next_click"]

@@ -1,0 +1,198 @@
+"""Evaluating a network with the clicks of a simulated annotator, as `run evaluating --clicks N` does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import monai.bundle
+import nibabel
+import numpy as np
+import pytest
+from following import HEIGHT, NETWORK, write_following
+from PIL import Image
+from samples import write_volumes
+
+from dpsau2net_monai.clicks import next_click
+from dpsau2net_monai.clicks.guidance import SIGMA
+from dpsau2net_monai.data import Task, read_task, synthesize
+from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.report.clicks import ClickedImage, click_table, clicks_to
+
+CONFIGS = [str(Path(__file__).parents[2] / "bundle" / "configs" / name) for name in ("train.yaml", "evaluate.yaml")]
+PARTS = {"background": 0, "anterior": 1, "posterior": 2}
+BRIGHTNESS, CLICKS = 2.0, 4
+
+
+def evaluate(data: Path, weights: Path, output: Path, **keys) -> list[dict[str, str]]:
+    """Return ``clicks.csv``."""
+    monai.bundle.run(
+        "evaluating", config_file=CONFIGS, dataset_dir=str(data), ckpt_path=str(weights), output_dir=str(output),
+        network_def=NETWORK, bundle_root="bundle", size=0.6, **keys,
+    )  # fmt: skip
+    return rows(output / "clicks.csv")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curve(row: dict[str, str]) -> list[float]:
+    return [float(value) for name, value in row.items() if name.startswith("dice_")]
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """The mean over the classes."""
+    of_classes = [(mask == code, truth == code) for code in range(1, truth.max() + 1)]
+    return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in of_classes]))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    synthesize(folder, 10, size=(60, 80))
+    write_following(folder / "model", Task(2, 3, "nucleus", roi_size=[128, 128], clicks=True), BRIGHTNESS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(pictures, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("evaluated")
+    evaluate(pictures, pictures / "model" / "model.pt", output, clicks=CLICKS)
+    return output
+
+
+def test_the_curve_of_pictures_is_that_by_hand(pictures, evaluated):
+    """What the network computes is known, so the clicks and the answers follow from the files."""
+    clicked = rows(evaluated / "clicks.csv")
+    assert len(clicked) == 4
+    for row in clicked:
+        pixels = np.asarray(Image.open(pictures / "images" / f"{row['image']}.png").convert("RGB"), float)
+        truth = (np.asarray(Image.open(pictures / "masks" / f"{row['image']}.png")) > 0).astype(int)
+        logit = BRIGHTNESS * ((pixels - pixels.mean()) / pixels.std()).mean(2) - 1
+        guidance, points, values = np.zeros((2, *truth.shape)), [], []
+        for _ in range(CLICKS + 1):
+            mask = (logit + HEIGHT * (guidance[1] - guidance[0]) >= 0).astype(int)
+            values.append(dice(mask, truth))
+            code, point = next_click(mask.T, truth.T, points)  # MONAI has (x, y)
+            points.append(point)
+            squares = (np.indices(truth.shape) - np.reshape(point[::-1], (2, 1, 1))) ** 2
+            guidance[code] = np.maximum(guidance[code], np.exp(-squares.sum(0) / (2 * SIGMA[2] ** 2)))
+        assert curve(row) == pytest.approx(values, abs=5e-3)
+
+
+def test_what_follows_from_the_curve(evaluated):
+    images, clicked = rows(evaluated / "images.csv"), rows(evaluated / "clicks.csv")
+    assert [row["image"] for row in images] == [row["image"] for row in clicked]
+    assert [float(row["dice"]) for row in images] == pytest.approx([curve(row)[0] for row in clicked], abs=1e-5)
+    for row in clicked:
+        for target in ("0.90", "0.95"):
+            reached = [index for index, value in enumerate(curve(row)) if value >= float(target)]
+            assert int(row[f"clicks_to_{target}"]) == (reached[0] if reached else CLICKS)
+    page = (evaluated / "report.html").read_text()
+    gains = sorted(clicked, key=lambda row: curve(row)[0] - curve(row)[-1])
+    shown = re.findall(r"<h3>(.*?)</h3>", page)
+    assert shown == [row["image"] for row in gains[:3] if curve(row)[-1] > curve(row)[0]] and shown
+    captions = [f"{count} click{'s' * (count != 1)}, Dice {curve(gains[0])[count]:.3f}" for count in (0, 1, 3)]
+    assert re.findall(r"<figcaption>(\d+ clicks?, .*?)</figcaption>", page)[:3] == captions
+    circles = [figure.count("<circle") for figure in re.findall(r"<figure style=.*?</figure>", page, re.DOTALL)]
+    assert circles == [0, 1, 3] * len(shown)
+    assert "Mean Dice by clicks" in page and f"Dice after {CLICKS} clicks" in page
+
+
+def test_overlays_show_the_image_in_its_colours(pictures, evaluated):
+    """Not the channels of clicks, with which it has five."""
+    for path in (evaluated / "overlays").iterdir():
+        overlay = np.asarray(Image.open(path), int)
+        source = np.asarray(Image.open(pictures / "images" / path.name).convert("RGB"), int)
+        if np.ptp(source, axis=2).max() > 20:
+            assert (np.ptp(overlay, axis=2) > 5).mean() > 0.5
+
+
+def test_the_curve_of_volumes_is_that_by_hand(tmp_path):
+    """Two classes, voxels that are resampled, and orientations that are turned; a click fills a ball."""
+    write_volumes(tmp_path, {f"v{index}": ("turned", "straight")[index % 2] for index in range(10)}, (30, 34, 24))
+    spacing = 0.9
+    task = Task(3, 1, PARTS, "mr", [spacing] * 3, roi_size=[48, 48, 48], clicks=True)
+    write_following(tmp_path / "model", task)
+    clicked = evaluate(tmp_path, tmp_path / "model" / "model.pt", tmp_path / "eval", clicks=2)
+    turned = set()
+    for row in clicked:
+        label = nibabel.load(tmp_path / "masks" / f"{row['image']}.nii.gz")
+        truth = np.asarray(label.dataobj).astype(int)
+        turned.add(bool(label.affine[0, 0] == 0))
+        code, point = next_click(truth * 0, truth)
+        sides = nibabel.affines.voxel_sizes(label.affine).reshape(3, 1, 1, 1)
+        distance = np.linalg.norm((np.indices(truth.shape) - np.reshape(point, (3, 1, 1, 1))) * sides, axis=0)
+        radius = spacing * SIGMA[3] * np.sqrt(2 * np.log(HEIGHT))
+        assert curve(row)[:2] == pytest.approx([0, dice(np.where(distance < radius, code, 0), truth)], abs=0.02)
+        assert curve(row)[2] > curve(row)[1] > 0.1
+    assert turned == {True, False}
+    page = (tmp_path / "eval" / "report.html").read_text()
+    assert "axial slice of the first click" in page and page.count("<circle") >= 3
+
+
+def test_an_annotator_stops_when_nothing_is_wrong():
+    images = [
+        ClickedImage("a", [0.85, 0.93, 0.93]),
+        ClickedImage("b", [0.97, 0.97, 0.97]),
+        ClickedImage("c", [0.1] * 3),
+    ]
+    assert [clicks_to(image.dice, 0.9) for image in images] == [1, 0, None]
+    assert click_table(images) == [
+        ("Dice after 0 clicks", ["0.640", "0.475"]),
+        ("Dice after 1 click", ["0.667", "0.515"]),
+        ("Dice after 2 clicks", ["0.667", "0.515"]),
+        ("Clicks to a Dice of 0.90, NoC@90", ["1.00", "1.50"]),
+        ("Images that do not reach 0.90", ["1", "1"]),
+        ("Clicks to a Dice of 0.95, NoC@95", ["1.33", "2.00"]),
+        ("Images that do not reach 0.95", ["2", "2"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "task, clicks, says",
+    [
+        ({"clicks": False}, 3, "clicks is 3, but the network takes no clicks"),
+        ({"clicks": True}, "many", "clicks is 'many'; give the number"),
+        ({"clicks": True}, -1, "clicks is -1; give the number"),
+        ({"clicks": True}, True, "clicks is True; give the number"),
+    ],
+)
+def test_what_cannot_be_clicked_is_said_in_one_line(task, clicks, says, pictures, tmp_path):
+    write_following(tmp_path / "model", Task(2, 3, "nucleus", roi_size=[128, 128], **task))
+    with pytest.raises(RuntimeError) as raised:
+        evaluate(pictures, tmp_path / "model" / "model.pt", tmp_path / "eval", clicks=clicks)
+    message = str(root_input_error(raised.value))
+    assert says in message and "\n" not in message
+    assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.slow
+def test_a_training_with_clicks_and_its_evaluation_by_two_processes(pictures, tmp_path):
+    """They give what one gives."""
+    keys = {"bundle_root": "bundle", "dataset_dir": str(pictures), "size": 0.6}
+    quick = {"max_epochs": 1, "batch_size": 3, "roi_size": [32, 32], "num_workers": 0, "clicks": True}
+    run = {**keys, **quick, "ckpt_dir": str(tmp_path / "run"), "output_dir": str(tmp_path / "log")}
+    monai.bundle.run("training", config_file=CONFIGS[0], **run)
+    assert read_task(tmp_path / "run" / "task.yaml").network_channels == 5
+
+    keys = {**keys, "ckpt_path": str(tmp_path / "run" / "model.pt"), "clicks": 2}
+    monai.bundle.run("evaluating", config_file=CONFIGS, output_dir=str(tmp_path / "one"), **keys)
+    keys = {**keys, "config_file": str(CONFIGS), "output_dir": str(tmp_path / "two")}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "monai.bundle", "run", "evaluating"]
+    command += [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    one, two = (rows(tmp_path / name / "clicks.csv") for name in ("one", "two"))
+    assert [row.pop("image") for row in one] == [row.pop("image") for row in two] and len(one) == 4
+    for first, second in zip(one, two):
+        assert [*map(float, first.values())] == pytest.approx([*map(float, second.values())], abs=1e-4)
+    pages = [(tmp_path / name / "report.html").read_text() for name in ("one", "two")]
+    assert len({tuple(re.findall(r"<h3>(.*?)</h3>|(\d clicks?, Dice [\d.]+)<", page)) for page in pages}) == 1
