@@ -1,18 +1,18 @@
 """
 Score the shipped weights of a task on its test images, beside MONAI's networks, trained on the same images with the
-same recipe, and print a Markdown table:
+same recipe, print a Markdown table, and draw the curves of their trainings, curves.png:
 
     python benchmarks/figures.py nuclei DATA --output runs/figures
     python benchmarks/figures.py hippocampus DATA --output runs/figures --train
 
 DATA is, for the nuclei, the folder of the 598 images and masks that bundle/docs/nuclei_split.csv names; for the
 hippocampus, the Decathlon's folder Task04_Hippocampus with the volumes that bundle/tasks/hippocampus/split.csv names.
-The nuclei's networks were trained for as many epochs, the hippocampus' for as many minutes (see network.yaml). The
-evaluations with their reports stay in the output folder; `python -m dpsau2net_monai compare` takes them. It takes some
-minutes on two CPU cores.
+All networks of a task but the shipped one were trained for the same minutes. The evaluations with their reports stay in
+the output folder; `python -m dpsau2net_monai compare` takes them. It takes some minutes on two CPU cores.
 
-With --train, all networks are trained first, into the output folder. That takes hours. Started again, it continues
-where it was stopped. Without it, networks whose weights are not in benchmarks/ are left out.
+With --train, all networks but the shipped one are trained first, into the output folder, for the minutes of the recipe
+or those of --minutes. Started again, it continues where it was stopped. Without it, networks whose weights are not in
+benchmarks/ are left out.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 
 from dpsau2net_monai.data import find_pairs
@@ -39,23 +40,29 @@ from dpsau2net_monai.report import summarise
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundle" / "configs"
+SHIPPED = "DPSAU2NetLite"
 
 
 class Benchmark(NamedTuple):
     """What is compared for a task."""
 
-    recipe: Path  # config over train.yaml
+    recipe: tuple[Path, ...]  # configs over train.yaml
     networks: dict[str, Path]  # name: folder of the weights, and of the config that puts it in DPSAU2NetLite's place
     metrics: tuple[str, ...]  # columns of images.csv
 
 
 BENCHMARKS = {
     "nuclei": Benchmark(
-        CONFIGS / "nuclei.yaml",
+        (CONFIGS / "nuclei.yaml",),
         {
-            "DPSAU2NetLite": ROOT / "bundle" / "models",
+            SHIPPED: ROOT / "bundle" / "models",
+            "DPSAU2NetLite, equal minutes": ROOT / "benchmarks" / "nuclei" / "lite",
+            "DPSAU2Net": ROOT / "benchmarks" / "nuclei" / "full",
             "MONAI UNet": ROOT / "benchmarks" / "nuclei" / "unet",
+            "MONAI BasicUNet": ROOT / "benchmarks" / "nuclei" / "basicunet",
             "MONAI SegResNet": ROOT / "benchmarks" / "nuclei" / "segresnet",
+            "MONAI AttentionUnet": ROOT / "benchmarks" / "nuclei" / "attentionunet",
+            "MONAI DynUNet": ROOT / "benchmarks" / "nuclei" / "dynunet",
         },
         (
             "dice",
@@ -70,9 +77,13 @@ BENCHMARKS = {
         ),
     ),
     "hippocampus": Benchmark(
-        ROOT / "bundle" / "tasks" / "hippocampus" / "train.yaml",
+        (
+            ROOT / "bundle" / "tasks" / "hippocampus" / "train.yaml",
+            ROOT / "benchmarks" / "hippocampus" / "minutes.yaml",
+        ),
         {
-            "DPSAU2NetLite": ROOT / "bundle" / "tasks" / "hippocampus",
+            SHIPPED: ROOT / "bundle" / "tasks" / "hippocampus",
+            "DPSAU2NetLite, equal minutes": ROOT / "benchmarks" / "hippocampus" / "lite",
             "MONAI SegResNet": ROOT / "benchmarks" / "hippocampus" / "segresnet",
             "MONAI DynUNet": ROOT / "benchmarks" / "hippocampus" / "dynunet",
             "MONAI UNet": ROOT / "benchmarks" / "hippocampus" / "unet",
@@ -84,7 +95,7 @@ BENCHMARKS = {
 
 def configs(benchmark: Benchmark, folder: Path, *last: Path) -> list[str]:
     network = folder / "network.yaml"
-    files = [CONFIGS / "train.yaml", benchmark.recipe, *([network] if network.exists() else []), *last]
+    files = [CONFIGS / "train.yaml", *benchmark.recipe, *([network] if network.exists() else []), *last]
     return [str(file) for file in files]
 
 
@@ -137,27 +148,47 @@ def table_of_kinds(data: str, evaluations: dict[str, list[dict[str, str]]]) -> l
     return lines
 
 
+def draw_curves(networks: dict[str, Path], path: Path) -> None:
+    """Draw the validation Dice of each network by its share of the training time."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, folder in networks.items():
+        if name == SHIPPED or not (folder / "history.csv").exists():
+            continue
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            epochs = list(csv.DictReader(file))
+        validated = [index for index, epoch in enumerate(epochs, 1) if epoch["val_mean_dice"]]
+        dice = [float(epochs[index - 1]["val_mean_dice"]) for index in validated]
+        axes.plot([100 * index / len(epochs) for index in validated], dice, marker=".", label=name)
+    axes.set(xlabel="share of the training time, %", ylabel="mean Dice of the validation images")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=BENCHMARKS)
     parser.add_argument("data", metavar="DATA", help="folder of the dataset")
     parser.add_argument("--output", required=True, type=Path, help="folder for the evaluations")
     parser.add_argument("--train", action="store_true", help="train all first, into the output folder")
+    parser.add_argument("--minutes", type=float, help="of training, for each network (that of the recipe)")
     args = parser.parse_args()
 
     benchmark = BENCHMARKS[args.task]
+    minutes = {} if args.minutes is None else {"max_minutes": args.minutes}
     rows, evaluations = [], {}
     for name, folder in benchmark.networks.items():
         files, weights = configs(benchmark, folder), folder
-        if args.train:
+        if args.train and name != SHIPPED:
             weights = args.output / "models" / name
             log = args.output / "logs" / name
-            bundle("training", files, dataset_dir=args.data, ckpt_dir=weights, output_dir=log, resume=True)
+            bundle("training", files, dataset_dir=args.data, ckpt_dir=weights, output_dir=log, resume=True, **minutes)
         if not (weights / "model.pt").exists():
             print(f"{name} is left out: {weights} has no model.pt; --train makes it", file=sys.stderr)
             continue
         for suffix, tta in (("", False), (", test-time augmentation", True)):
-            if tta and name != "DPSAU2NetLite":
+            if tta and name != SHIPPED:
                 continue
             evaluation = args.output / (name + (" tta" if tta else ""))
             bundle(
@@ -172,6 +203,10 @@ def main() -> None:
     print("| network | parameters | " + " | ".join(benchmark.metrics) + " | dice, worst tenth |")
     print("|---|--:|--:|" + "--:|" * len(benchmark.metrics))
     print("\n".join(rows))
+    draw_curves(
+        {name: args.output / "models" / name if args.train else folder for name, folder in benchmark.networks.items()},
+        args.output / "curves.png",
+    )
     if args.task == "nuclei":
         print("\n" + "\n".join(table_of_kinds(args.data, evaluations)))
 

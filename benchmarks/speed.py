@@ -463,12 +463,15 @@ def evaluating(data: Path, output: Path) -> Stopwatch:
     return watch
 
 
-def train(data: Path, output: Path, **keys: Any) -> Stopwatch:
-    """Train with the nuclei's recipe. Reading is not measured: the images are in memory from before the first epoch."""
+def training_run(data: Path, output: Path) -> Stopwatch:
+    """
+    Train with the nuclei's recipe, and load the data in this process. Reading is not measured: the images are in memory
+    from before the first epoch.
+    """
     workflow = configure(
         "training", "train.yaml", "nuclei.yaml",
-        dataset_dir=str(data), csvfile=None, max_epochs=EPOCHS,
-        ckpt_dir=str(output), output_dir=str(output / "log"), **keys,
+        dataset_dir=str(data), csvfile=None, max_epochs=EPOCHS, crops_per_image=1, num_workers=0,
+        ckpt_dir=str(output), output_dir=str(output / "log"),
     )  # fmt: skip
     watch, content = Stopwatch(), workflow.parser.get_parsed_content
     trainer = content("train#trainer")
@@ -480,16 +483,7 @@ def train(data: Path, output: Path, **keys: Any) -> Stopwatch:
     return watch
 
 
-def training_in_one_process(data: Path, output: Path) -> Stopwatch:
-    return train(data, output, num_workers=0)
-
-
-VERBS = {
-    "segmenting": segmenting,
-    "evaluating": evaluating,
-    "training": training_in_one_process,
-    "training, as the recipe has it": train,
-}
+VERBS = {"segmenting": segmenting, "evaluating": evaluating, "training": training_run}
 
 
 def make_images(folder: Path) -> None:

@@ -23,10 +23,12 @@ try:
     from monai.inferers import Inferer, SimpleInferer
     from monai.utils import look_up_option, str2bool
 
+    from .clicks import ClickTraining
     from .data import (
         Task,
         dataset_settings,
         find_images,
+        kind_weights,
         make_datalist,
         plan,
         require_classes,
@@ -44,6 +46,7 @@ except ModuleNotFoundError as error:  # raised before a config can call one_line
 
 __all__ = [
     "BFloat16Inferer",
+    "ClickTraining",
     "Datalist",
     "amp_dtype",
     "checkpoint_stages",
@@ -52,6 +55,7 @@ __all__ = [
     "is_on",
     "is_terminal",
     "join_processes",
+    "kind_weights",
     "load_weights",
     "newest_run",
     "normalization",
@@ -118,8 +122,9 @@ def read_task(path: str, dataset_dir: str | None = None, **settings: Any) -> Tas
         InputError: a setting is out of range.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    if "instances" in given:
-        given["instances"] = is_on("instances", given["instances"])
+    for name in ("instances", "clicks"):
+        if name in given:
+            given[name] = is_on(name, given[name])
     return read_task_file(path, **{**(dataset_settings(dataset_dir) if dataset_dir else {}), **given})
 
 
@@ -183,7 +188,7 @@ def uses_amp(amp: bool | str, device: torch.device | str) -> bool:
 
 
 def amp_dtype() -> torch.dtype:
-    """Return the type of mixed precision on CUDA. Unlike float16, bfloat16 does not overflow, but older GPUs emulate it."""
+    """Return the type of mixed precision on CUDA: bfloat16, which does not overflow, or float16 on GPUs without it."""
     bfloat16 = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     return torch.bfloat16 if bfloat16 else torch.float16
 

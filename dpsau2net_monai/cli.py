@@ -155,6 +155,19 @@ def _convert_weights(args: argparse.Namespace) -> None:
     print(f"{len(weights)} tensors: {args.target}")
 
 
+def _annotate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", help="folder of pictures")
+    parser.add_argument("--output", required=True, help="folder of the dataset to write; a later call goes on with it")
+    text = "weights to segment with: a model.pt, or the folder of a run (default: %(default)s)"
+    parser.add_argument("--weights", default="bundle/models/model.pt", help=text)
+
+
+def _annotate(args: argparse.Namespace) -> None:
+    from .napari import annotate
+
+    annotate(args.images, args.output, args.weights)
+
+
 class Command(NamedTuple):
     """A command: its name, one line of help, and its functions. ``run`` may return an exit status."""
 
@@ -175,6 +188,12 @@ COMMANDS = (
         "convert or unpack a public dataset for training; a second run writes only what is missing",
         _prepare_options,
         _prepare,
+    ),
+    Command(
+        "annotate",
+        "correct the masks of a folder's pictures in napari, the least certain first",
+        _annotate_options,
+        _annotate,
     ),
     Command("compare", "compare two evaluations of the same images", _compare_options, _compare),
     Command(

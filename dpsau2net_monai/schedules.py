@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -30,7 +31,7 @@ class CosineOverTime(LRScheduler):
         self.since = time.monotonic()
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         now = time.monotonic()
         self.passed, self.since = self.passed + (now - self.since) / 60, now
         share = min(1.0, self.passed / self.minutes)

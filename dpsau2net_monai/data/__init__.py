@@ -2,6 +2,7 @@ from .check import DatasetCheck, check_dataset, require_classes
 from .datalist import find_pairs, make_datalist
 from .dataset_json import dataset_settings
 from .images import find_images, mask_path, without_masks
+from .kinds import kind_weights
 from .labels import Labels
 from .picture_reader import PictureReader
 from .planning import plan, plan_strides
@@ -21,6 +22,7 @@ __all__ = [
     "dataset_settings",
     "find_images",
     "find_pairs",
+    "kind_weights",
     "make_datalist",
     "mask_path",
     "name_of",

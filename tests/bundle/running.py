@@ -12,7 +12,9 @@ import torch
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundle" / "configs"
 # a run of seconds
-QUICK = dict(bundle_root="bundle", max_epochs=2, batch_size=4, roi_size=[32, 32], size=0.75, num_workers=0)
+QUICK = dict(
+    bundle_root="bundle", max_epochs=2, batch_size=4, roi_size=[32, 32], size=0.75, num_workers=0, instances=False
+)  # fmt: skip
 
 
 def environment() -> dict[str, str]:

@@ -30,7 +30,7 @@ EXPORT = (
 
 @pytest.fixture(scope="module")
 def network():
-    network = DPSAU2NetLite(2, 3, 1).eval()
+    network = DPSAU2NetLite(2, 3, 2).eval()
     load_weights(network, WEIGHTS)
     return network
 

@@ -23,7 +23,7 @@ def test_example(tmp_path, monkeypatch):
 
     images = {path.name for path in (tmp_path / "DATA" / "images").iterdir()}
     assert {path.name for path in (tmp_path / "masks").iterdir()} == images
-    network = DPSAU2NetLite(2, 3, 1).eval()
+    network = DPSAU2NetLite(2, 3, 2).eval()
     load_weights(network, ROOT / "bundle" / "models" / "model.pt")
     image = torch.randn(1, 3, 64, 80)
     with torch.inference_mode():

@@ -3,10 +3,7 @@
 #   environment.sh
 # It is its own one, as napari and Qt are large, and nothing else of this project needs them. Some 3 GB and 3 minutes. It
 # stays in NAPARI_ENV, or the user's cache, and is brought up to date where this file, what the package requires or the
-# clone has changed. The windows need an X server with GLX. Without a screen:
-#   apt-get install xvfb libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxcb-image0 libxcb-render-util0 \
-#     libxcb-shape0 libxkbcommon-x11-0 libegl1 libgl1
-#   xvfb-run --auto-servernum $(tests/napari/environment.sh) -m pytest tests/napari
+# clone has changed. The windows need an X server with GLX; `make napari` has its packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 env=$(realpath -m "${NAPARI_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dpsau2net-monai/napari}")

@@ -44,7 +44,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     with ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = ROOT / "dpsau2net_monai"
-    expected = [*package.rglob("*.py"), package / "py.typed", package / "report" / "report.html.jinja"]
+    expected = [
+        *package.rglob("*.py"), package / "py.typed", package / "report" / "report.html.jinja",
+        package / "napari" / "napari.yaml",
+    ]  # fmt: skip
     assert files == {path.relative_to(ROOT).as_posix() for path in expected}
 
 

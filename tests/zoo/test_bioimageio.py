@@ -55,7 +55,7 @@ def test_it_gives_what_the_bundle_gives(package):
 
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
     given = predict(model=package, inputs={"image": pixels}).members["probability"].data.to_numpy()
-    network = DPSAU2NetLite(2, 3, 1).eval()
+    network = DPSAU2NetLite(2, 3, 2).eval()
     load_weights(network, BUNDLE / "models" / "model.pt")
     image = np.pad(pixels, [(0, 0), (0, 0), (HALO, HALO), (HALO, HALO)], "symmetric")
     image = (image - image.mean()) / image.std()

@@ -35,7 +35,7 @@ def test_what_is_in_it(packaged, task, bundle):
     assert found == set(files) and {"docs/README.md", "docs/data_license.txt"} < found
     assert all((packaged / name).read_bytes() == path.read_bytes() for name, path in files.items())
     package = {path.name for path in (packaged / "dpsau2net_monai").iterdir()}
-    left_out = {"cli.py", "__main__.py", "importers", "zoo"}
+    left_out = {"cli.py", "__main__.py", "importers", "napari", "zoo"}
     assert {"bundle.py", "networks", "transforms"} <= package and not left_out & package
     assert not list(packaged.rglob("__pycache__")) and not list(packaged.parent.glob(".part-*"))
 
@@ -56,7 +56,8 @@ def test_metadata_follows_from_the_task(packages):
 def test_the_weights_in_the_tree_fit_their_task(tmp_path):
     tasks = ["nuclei", *(path.parent.name for path in ROOT.glob("bundle/tasks/*/model.pt"))]
     for task in tasks:
-        package_bundle(ROOT / "bundle", tmp_path, f"{task}_segmentation", task)
+        kind = "deepedit" if "clicks" in task else "segmentation"
+        package_bundle(ROOT / "bundle", tmp_path, f"{task}_{kind}", task)
     assert len(list(tmp_path.iterdir())) == len(tasks)
 
 
@@ -149,7 +150,7 @@ def test_what_it_imports_is_in_its_metadata(packages):
         ("../nuclei", (), "consists of letters, digits and underscores"),
         ("nuclei_v2", (), "takes the text after '_v' for the bundle's version"),
         ("other", ("--bundle_root", "nowhere"), "nowhere: has no configs/metadata.json; --bundle_root names"),
-        ("other", ("--task", "heart"), "task is 'heart'; it must be one of nuclei, hippocampus, which have weights"),
+        ("other", ("--task", "heart"), "task is 'heart'; it must be one of nuclei, hippocampus, nuclei_clicks"),
         ("other", ("--task", ".."), "task is '..'; it must be one of"),
     ],
 )
