@@ -4,8 +4,10 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer
 
+from dpsau2net_monai.clicks import draw_clicks
+from dpsau2net_monai.data import Labels, Task
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer
+from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer, window_inferer
 from dpsau2net_monai.networks import DPSAU2NetLite
 
 
@@ -86,3 +88,22 @@ def test_a_crop_too_small_for_bfloat16_is_refused_in_one_line():
         step(network, BFloat16Inferer(), (32, 32, 32))
     assert not any(module._forward_pre_hooks for module in network.modules())
     step(network, SimpleInferer(), (32, 32, 32))
+
+
+@pytest.mark.parametrize("definition", ["nucleus", {"background": 0, "anterior": 1, "posterior": 2}])
+def test_the_mask_follows_the_clicks_at_their_points_also_where_the_network_does_not(definition):
+    labels = Labels(definition)
+    task = Task(2, 1, labels, roi_size=[32, 32], clicks=True)
+    image = torch.zeros(1, task.network_channels, 40, 48)
+    points = {"background": (30, 9), labels.names[-1]: (8, 40)}
+    image[0, 1:] = draw_clicks({name: [point] for name, point in points.items()}, labels, (40, 48))
+    for wrong in (0, len(labels.names)):  # everywhere
+        logit = torch.eye(3)[wrong] if labels.softmax else torch.tensor([wrong - 0.5])
+
+        def network(windows: torch.Tensor, logit: torch.Tensor = logit) -> torch.Tensor:
+            return logit.view(1, -1, 1, 1).repeat(len(windows), 1, *windows.shape[2:])
+
+        logits = window_inferer(task)(image, network)
+        codes = logits.argmax(1)[0] if labels.softmax else (logits[0, 0] > 0).long()
+        assert codes[points["background"]] == 0 and codes[points[labels.names[-1]]] == len(labels.names)
+        assert codes[0, 0] == codes[-1, -1] == wrong

@@ -8,7 +8,6 @@ import torch
 from monai.engines import SupervisedTrainer
 from monai.networks.utils import eval_mode
 from monai.utils import CommonKeys
-from torch.nn import functional
 
 from ..data.labels import Labels
 from .guidance import add_click, click_names
@@ -21,8 +20,7 @@ class ClickTraining:
     """
     The iteration of a trainer whose network takes clicks, after DeepEdit (Diaz-Pinto et al., 2022). A share of the
     batches has no clicks, so that the network also segments without any. For the others, the network predicts, clicks
-    are put on its errors, and it predicts again, some times. The clicks follow the image in its channels. The loss has
-    a further term, the cross-entropy around the clicks: they are few pixels among many, and the mask shall follow them.
+    are put on its errors, and it predicts again, some times. The clicks follow the image in its channels.
 
     ``monai.apps.deepedit.Interaction`` takes all but the first channel of an image for clicks, and empties them in the
     first image of a batch only.
@@ -58,24 +56,7 @@ class ClickTraining:
                 clicked = (guidance > 0.5).any(1)  # the next clicks of this round lie elsewhere
                 codes = torch.where(clicked, truth, codes)
         batchdata[CommonKeys.IMAGE] = torch.cat([images, guidance], 1)
-        loss_function, weight = engine.loss_function, guidance.amax(1) ** 2
-
-        def loss(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-            around_clicks = (weight * self._cross_entropy(prediction, truth)).sum() / weight.sum().clamp(min=1)
-            return loss_function(prediction, label) + around_clicks
-
-        engine.loss_function = loss
-        try:
-            return engine._iteration(engine, batchdata)
-        finally:
-            engine.loss_function = loss_function
-
-    def _cross_entropy(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Return that of each pixel, (batch, spatial...), by the first of the outputs that deep supervision stacks."""
-        logits = prediction[:, 0] if prediction.ndim > truth.ndim + 1 else prediction
-        if self.labels.softmax:
-            return functional.cross_entropy(logits[:, : self.labels.out_channels].float(), truth, reduction="none")
-        return functional.binary_cross_entropy_with_logits(logits[:, 0].float(), truth.float(), reduction="none")
+        return engine._iteration(engine, batchdata)
 
     def _predict(self, engine: SupervisedTrainer, inputs: torch.Tensor) -> torch.Tensor:
         with eval_mode(engine.network), torch.autocast(inputs.device.type, enabled=engine.amp, **engine.amp_kwargs):
