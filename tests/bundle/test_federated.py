@@ -16,7 +16,7 @@ ROUNDS = 2
 
 def client(name, seed, folder) -> MonaiAlgo:
     synthesize(folder / name, 12, size=(48, 48), seed=seed)
-    keys = {**QUICK, "bundle_root": str(ROOT / "bundle"), "dataset_dir": str(folder / name)}
+    keys = {**QUICK, "instances": None, "bundle_root": str(ROOT / "bundle"), "dataset_dir": str(folder / name)}
     # the epochs of all rounds together, over which the rate falls: to a client, max_epochs are those of one round
     keys["lr_scheduler#T_max"] = ROUNDS
     algo = MonaiAlgo(
@@ -32,7 +32,7 @@ def client(name, seed, folder) -> MonaiAlgo:
 
 def test_rounds_of_two_clients(tmp_path):
     clients = [client(name, seed, tmp_path) for seed, name in enumerate(("here", "there"))]
-    weights = DPSAU2NetLite(2, 3, 1).state_dict()
+    weights = DPSAU2NetLite(2, 3, 2).state_dict()
     for _round in range(ROUNDS):
         gains, iterations = [], []
         for algo in clients:

@@ -144,8 +144,9 @@ def test_every_loss_is_configured():
 def test_the_separation_of_instances_is_learned(dataset, tmp_path):
     keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models"), "max_epochs": 1}
     monai.bundle.run(
-        "training", config_file=str(CONFIGS / "train.yaml"), output_dir=str(tmp_path / "log"), instances="true", **keys
-    )
+        "training", config_file=str(CONFIGS / "train.yaml"), output_dir=str(tmp_path / "log"),
+        **{**keys, "instances": "true"},
+    )  # fmt: skip
     network = DPSAU2NetLite(2, 3, 2)  # nuclei, and the distance
     load_weights(network, tmp_path / "models" / "model.pt")
     # the weights alone say so in evaluation
