@@ -12,14 +12,11 @@ __all__ = ["ComposeWithoutMetadata"]
 
 class ComposeWithoutMetadata(Compose):
     """
-    ``monai.transforms.Compose`` that drops the metadata of the items of a dictionary first. Its transforms keep neither
-    metadata nor what would invert them. On small crops, this bookkeeping takes longer than the transforms.
+    ``monai.transforms.Compose`` of transforms of dictionaries that first drops the metadata of the items. They
+    keep neither metadata nor what would invert them. On small crops, this bookkeeping takes longer than they do.
 
     ``monai.transforms.EnsureTyped(track_meta=False)`` drops metadata, but the next transform begins it anew. MONAI's
     switch, ``monai.data.set_track_meta``, is one for the whole process, and validation needs metadata.
-
-    Args:
-        transforms: of dictionaries.
     """
 
     def __call__(
