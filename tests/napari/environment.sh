@@ -14,7 +14,7 @@ exec 9> "$env.lock"
 flock 9  # one maker at a time
 if [ "$(cat "$env/finished" 2> /dev/null)" != "$(sha256sum <<< "$key")" ]; then
   echo "making $env for napari" >&2
-  "${PYTHON:-python3}" -m venv "$env"
+  "${PYTHON:-python3}" -m venv --clear "$env"  # it may be that of another Python
   "$env/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[napari,onnx,openvino]" \
     pytest pytest-qt >&2
   sha256sum <<< "$key" > "$env/finished"
