@@ -52,8 +52,9 @@ def draw_clicks(clicks: Mapping[str, Sequence[Sequence[float]]], labels: Labels,
     Returns:
         (names, spatial...) of float32.
     """
-    guidance = torch.zeros(len(click_names(labels)), *shape)
-    for channel, name in zip(guidance, click_names(labels)):
+    names = click_names(labels)
+    guidance = torch.zeros(len(names), *shape)
+    for channel, name in zip(guidance, names):
         for point in clicks.get(name, ()):
             add_click(channel, point)
     return guidance

@@ -62,11 +62,9 @@ def random_clicks(prediction: torch.Tensor, truth: torch.Tensor) -> list[tuple[i
         left = 1 - pool(1 - left, 3, 1, 1)
         depth += left
     depth = depth + torch.rand_like(depth) * (depth > 0)
-    values, indices = (one.tolist() for one in depth.flatten(1).max(1))
-    return [
-        None if value == 0 else (place[0], place[1:])
-        for value, place in (
-            (value, [int(one) for one in np.unravel_index(index, depth.shape[1:])])
-            for value, index in zip(values, indices)
-        )
-    ]
+    deepest = depth.flatten(1).max(1)
+    clicks: list[tuple[int, list[int]] | None] = []
+    for value, index in zip(deepest.values.tolist(), deepest.indices.tolist()):
+        code, *point = (int(one) for one in np.unravel_index(index, depth.shape[1:]))
+        clicks.append((code, point) if value > 0 else None)
+    return clicks
