@@ -37,6 +37,7 @@ from dpsau2net_monai.data import find_pairs
 from dpsau2net_monai.data.picture_reader import read_picture
 from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.report import summarise
+from dpsau2net_monai.runs import read_history
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundle" / "configs"
@@ -153,10 +154,9 @@ def draw_curves(networks: dict[str, Path], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, folder in networks.items():
-        if name == SHIPPED or not (folder / "history.csv").exists():
+        epochs = read_history(folder / "history.csv")
+        if name == SHIPPED or not epochs:
             continue
-        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
-            epochs = list(csv.DictReader(file))
         validated = [index for index, epoch in enumerate(epochs, 1) if epoch["val_mean_dice"]]
         dice = [float(epochs[index - 1]["val_mean_dice"]) for index in validated]
         axes.plot([100 * index / len(epochs) for index in validated], dice, marker=".", label=name)

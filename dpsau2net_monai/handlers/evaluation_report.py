@@ -21,6 +21,7 @@ from ..data.reading import name_of
 from ..files import whole_file
 from ..metrics import instance_metrics, volumes
 from ..report import Example, draw_pictures, draw_slices, render_page, summarise
+from ..runs import read_history
 from ..transforms.instances import true_instances
 from ..visualize import Volume, as_pictures, stretch
 from .click_curve import ClickCurve
@@ -197,10 +198,7 @@ class EvaluationReport:
             writer.writerow(["image", *names])
             writer.writerows([image.name, *(f"{image.metrics[name]:.6g}" for name in names)] for image in images)
 
-        history: list[dict[str, str]] = []
-        if self.history.is_file():
-            with open(self.history, newline="", encoding="utf-8") as file:
-                history = list(csv.DictReader(file))
+        history = read_history(self.history)
         of_classes = {f"{name}_{class_}" for name in names for class_ in classes}
         read, inferred, processed = np.reshape(self.times, (-1, 3)).T
         # the median: the first image of a size takes longer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 
@@ -11,21 +10,17 @@ from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
 from ..data import find_pairs, name_of, write_split
 from ..data.datalist import FOLDS
 from ..errors import InputError
-from ..runs import run_folder
+from ..runs import read_history, run_folder
 from .segmenting import bundle_of, weights_file
 
-__all__ = ["Training", "read_history"]
+__all__ = ["Training", "read_curves"]
 
 PATIENCE = 10_000  # ms, for a process that is to end
 
 
-def read_history(run: Path) -> dict[str, list[float]]:
-    """Return the curves of a run by their names, without the epochs that a curve lacks. Empty: no epoch is done."""
-    path = run / "history.csv"
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def read_curves(run: Path) -> dict[str, list[float]]:
+    """Return the curves of a run by their names, NaN at the epochs that a curve lacks. Empty: no epoch is done."""
+    rows = read_history(run / "history.csv")
     return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]} if rows else {}
 
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFormLayout, QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from ...errors import InputError
-from ..training import Training, read_history
+from ..training import Training, read_curves
 from .choices import Choices, shown_errors
 
 __all__ = ["TrainPart"]
@@ -78,7 +78,7 @@ class TrainPart(QWidget):
         """Show the curves as they are now."""
         if self.training is None:
             return
-        history = read_history(self.training.run)
+        history = read_curves(self.training.run)
         self.figure.clear()
         axes = self.figure.subplots()
         for name, label in CURVES.items():
