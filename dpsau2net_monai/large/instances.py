@@ -57,7 +57,7 @@ def number_instances(codes: Any, distance: Any | None, numbers: Any, progress: b
         stop = row + CORE - MARGIN if row + CORE < height else height
         end = column + CORE - MARGIN if column + CORE < width else width
         done = np.s_[: stop - top, : end - left]
-        missing += int(np.count_nonzero(mask[done] & (written[done] == 0)))
+        missing += int(np.count_nonzero((instances[done] > 0) & (written[done] == 0)))
     if missing:
         text = f"{missing} pixels of the mask have no number: instances longer than {MARGIN} pixels lie over tiles"
         logging.getLogger(__name__).warning(text)

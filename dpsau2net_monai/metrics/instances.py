@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.ndimage import distance_transform_edt, find_objects, maximum
 from skimage.filters import gaussian
 from skimage.measure import label, regionprops_table
 from skimage.metrics import contingency_table
 from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
+from skimage.segmentation import relabel_sequential, watershed
 
 __all__ = ["IOU_THRESHOLDS", "Matches", "match_instances", "instance_metrics", "instance_table", "split_instances"]
 
@@ -24,6 +24,9 @@ IOU_THRESHOLDS = np.arange(50, 100, 5) / 100
 NECK = 0.85
 SMOOTHING = 1.5  # pixels: a predicted distance is rough, and each of its maxima would be an instance
 LEAST = 1e-3  # of a predicted distance, so that every component has a peak
+# An instance whose predicted distance is lower everywhere is none. By the validation images of the nuclei: there, it
+# raises the instance AP from 0.547 to 0.567; 0.3 and 0.5 give the same to 0.001.
+SURE = 0.4
 
 
 class Matches(NamedTuple):
@@ -45,13 +48,15 @@ def split_instances(mask: np.ndarray, normalised_distance: np.ndarray | None = N
     Number the instances of a mask.
 
     The instances are the connected components of the mask. A component is split at its necks, by a watershed on the
-    distance to the background. Every component has at least one instance, however small it is.
+    distance to the background. Every component has at least one instance, however small it is, unless the predicted
+    distance says that there is none.
 
     Args:
         mask: binary mask in 2D or 3D.
         normalised_distance: of the same shape, 0 at the border of an instance and 1 in its middle, as a network
-            predicts it. The distance to the background is multiplied by it, so that it also falls where two instances
-            touch. None: it is not known.
+            predicts it. The square root of the distance to the background is multiplied by it, so that it also falls
+            where two instances touch. Instances in which it is under ``SURE`` everywhere are left out. None: it is not
+            known.
 
     Returns:
         Integers of the same shape: 0 is the background, the instances are numbered from 1.
@@ -61,13 +66,19 @@ def split_instances(mask: np.ndarray, normalised_distance: np.ndarray | None = N
         return np.ones(mask.shape, np.int32)
     distance = distance_transform_edt(mask)
     if normalised_distance is not None:
-        distance *= np.clip(gaussian(normalised_distance, SMOOTHING), LEAST, None)
+        distance = np.sqrt(distance) * np.clip(gaussian(normalised_distance, SMOOTHING), LEAST, None)
     # Diagonal neighbours count in every step. Otherwise a component that only touches another's peak would be lost.
     components = label(mask)
     peaks = np.zeros(mask.shape, bool)
     for number, box in enumerate(find_objects(components), 1):  # the whole image at once would take four times as long
         peaks[box] |= _peaks(np.where(components[box] == number, distance[box], 0))
-    return watershed(-distance, label(peaks), connectivity=mask.ndim, mask=mask)
+    instances = watershed(-distance, label(peaks), connectivity=mask.ndim, mask=mask)
+    if normalised_distance is None:
+        return instances
+    highest = maximum(normalised_distance, instances, np.arange(instances.max() + 1))
+    unsure = np.asarray(highest) < SURE
+    unsure[0] = True
+    return relabel_sequential(np.where(unsure[instances], 0, instances))[0]
 
 
 def _peaks(distance: np.ndarray) -> np.ndarray:

@@ -69,7 +69,15 @@ def labels_around(
     window = image[: task.in_channels, columns, rows]
     guidance = draw_clicks(inside, task.labels, shape).to(window)
     logits = segmenter.logits(torch.cat([window, guidance]))
-    return (rows, columns), segmenter.labels(window, logits)
+    labels = segmenter.labels(window, logits)
+    if task.instances:  # a clicked instance is one, however unsure the network is of it
+        left = (logits[0].cpu().numpy().T > 0) & (labels == 0)
+        for column, row in inside[task.labels.names[0]].round().astype(int):
+            if left[row, column]:
+                clicked = flood(left, (row, column))
+                labels[clicked] = labels.max() + 1
+                left &= ~clicked
+    return (rows, columns), labels
 
 
 def correct(

@@ -86,7 +86,7 @@ class AddInstanceDistanced(MapTransform):
 class SeparateInstancesd(MapTransform):
     """
     Number the instances in masks (see :func:`dpsau2net_monai.metrics.split_instances`). A network with ``instances``
-    also computes the distance that separates them.
+    also computes the distance that separates them, and tells false instances from true ones.
 
     ``monai.apps.pathology.transforms.HoVerNetInstanceMapPostProcessingd`` needs HoVer-Net's maps.
 

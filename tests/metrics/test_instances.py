@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.filters import gaussian
 from skimage.measure import label
 
 from dpsau2net_monai.metrics import IOU_THRESHOLDS, instance_metrics, instance_table, match_instances, split_instances
@@ -47,6 +48,19 @@ def test_touching_discs_are_split_in_the_middle():
     assert len(np.unique(labels[:, :26][labels[:, :26] > 0])) == 1
     assert len(np.unique(labels[:, 27:][labels[:, 27:] > 0])) == 1
     assert labels[20, 17] != labels[20, 35]
+
+
+def test_a_predicted_distance_separates_instances_and_tells_which_are_none():
+    pair = balls((60, 100), (20, 17), (20, 27), radius=10)  # too close to be two by their shape
+    mask = pair | balls((60, 100), (45, 80), radius=10)
+    distance = np.zeros(mask.shape)
+    distance[20, 17] = distance[20, 27] = 1
+    distance = gaussian(distance, 3) / gaussian(distance, 3).max()
+    distance[45, 80] = 0.3
+    labels = split_instances(mask, distance)
+    assert labels[20, 17] != labels[20, 27] and labels.max() == 2
+    np.testing.assert_array_equal(labels > 0, pair)
+    assert split_instances(mask).max() == 2  # without it, the pair is one
 
 
 def test_every_component_keeps_an_instance():

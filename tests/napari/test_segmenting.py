@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from samples import write_untrained
 
@@ -18,7 +19,7 @@ from dpsau2net_monai.data import Labels, Task, synthesize
 from dpsau2net_monai.errors import InputError
 
 pytest.importorskip("napari.layers")
-from dpsau2net_monai.napari.clicks import correct  # noqa: E402
+from dpsau2net_monai.napari.clicks import correct, labels_around  # noqa: E402
 from dpsau2net_monai.napari.saving import AlreadySavedError, save_pair  # noqa: E402
 from dpsau2net_monai.napari.segmenting import SHIPPED, Settings, Stopped, open_segmenter  # noqa: E402
 
@@ -159,3 +160,19 @@ def test_correction():
 
     for point, code in (((15, 20), 1), ((45, 45), 0)):  # the network does not follow
         assert (correct(labels, new, point, code, True, 3) == labels).all()
+
+
+def test_a_clicked_instance_is_one_however_unsure_the_network_is():
+    found = disc(45, 15, 8) | disc(15, 40, 5)
+
+    class Unsure:
+        task = Task(2, 1, "nucleus", roi_size=[64, 64], instances=True, clicks=True)
+
+        def logits(self, _: torch.Tensor) -> torch.Tensor:
+            return torch.as_tensor(np.stack([np.where(found.T, 1.0, -1.0), np.full((60, 60), -9.0)]))
+
+        def labels(self, *_: torch.Tensor) -> np.ndarray:
+            return np.zeros((60, 60), np.int32)  # the predicted distance is too low
+
+    _, labels = labels_around(Unsure(), torch.zeros(3, 60, 60), {"nucleus": [(45, 15)]}, (45, 15))
+    assert (labels == disc(45, 15, 8)).all()
