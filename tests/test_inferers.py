@@ -107,3 +107,62 @@ def test_the_mask_follows_the_clicks_at_their_points_also_where_the_network_does
         codes = logits.argmax(1)[0] if labels.softmax else (logits[0, 0] > 0).long()
         assert codes[points["background"]] == 0 and codes[points[labels.names[-1]]] == len(labels.names)
         assert codes[0, 0] == codes[-1, -1] == wrong
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "seen"),
+    [
+        (Task(3, 1, "organ", roi_size=[48, 64, 48], strides=[[2, 2, 2]] * 3), (36, 70, 33), (40, 64, 40)),
+        (Task(2, 1, "cell"), (100, 300), (128, 256)),
+        (Task(2, 1, "organ", roi_size=[64, 64, 1]), (20, 100, 3), (32, 64)),
+    ],
+    ids=["volume", "picture", "slices"],
+)
+def test_windows_are_padded_no_more_than_the_network_needs(task, shape, seen):
+    shapes = set()
+
+    def network(windows: torch.Tensor) -> torch.Tensor:
+        shapes.add(tuple(windows.shape[2:]))
+        return windows
+
+    image = torch.rand(1, 1, *shape)
+    torch.testing.assert_close(window_inferer(task)(image, network), image)
+    assert shapes == {seen}
+
+
+def test_a_click_corrects_what_is_like_the_clicked_pixels_unless_the_mask_is_sure():
+    class Network(torch.nn.Module):  # two missed squares that look alike, and one that does not
+        def __init__(self, sure: float) -> None:
+            super().__init__()
+            self.sides = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+            self.sure = sure
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for side in self.sides:
+                side(x[:, :1])
+            found = x[:, :1] == 2  # another square, which the network finds
+            return torch.where(found, self.sure, -self.sure - 0.4)
+
+    task = Task(2, 1, "cell", roi_size=[128, 128], clicks=True)
+    image = torch.zeros(1, 3, 128, 128)
+    squares = {"clicked": (10, 10, 1), "alike": (80, 80, 1), "other": (80, 10, -1), "found": (10, 80, 2)}
+    for row, column, value in squares.values():
+        image[0, 0, row : row + 30, column : column + 30] = value
+    image[:, 1:] = draw_clicks({"cell": [(25, 25)]}, task.labels, (128, 128))
+    changed = {}
+    for sure in (0.1, 20.0):
+        mask = window_inferer(task)(image, Network(sure))[0, 0] > 0
+        changed[sure] = {
+            name: mask[r : r + 30, c : c + 30].float().mean().item() for name, (r, c, _) in squares.items()
+        }
+    assert changed[0.1] == {"clicked": 1, "alike": 1, "other": 0, "found": 1}
+    assert changed[20.0]["alike"] == 0
+
+
+@pytest.mark.parametrize("slice_axis", [-1, 2], ids=["picture", "slices"])
+def test_scoring_in_training_mode_has_dropout_and_the_statistics_of_training(slice_axis):
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Dropout(0.5)).train()
+    image = torch.ones(1, 1, 32, 32, *[2] * (slice_axis == 2))
+    out = window_inferer(Task(2, 1, "cell", roi_size=[32] * 2 + [1] * (slice_axis == 2)))(image, network)
+    torch.testing.assert_close(out.unique(), torch.tensor([0.0, 2.0]))
+    assert network[0].running_mean.item() == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from monai.config import PathLike
 
@@ -94,6 +95,17 @@ class Task:
     def window(self) -> list[int]:
         """Size of the windows in validation and segmentation, in pixels or voxels."""
         return self.roi_size or [256 if self.spatial_dims == 2 else 96] * self.spatial_dims
+
+    def window_for(self, shape: Sequence[int]) -> list[int]:
+        """
+        Return the size of the windows in an image of ``shape``, (spatial...): :attr:`window`, or less along axes where
+        the image is smaller. Then it is the image's, rounded up to what the network halves without a rest.
+        """
+        strides = self.strides or [[32]]
+        factors = np.prod([np.broadcast_to(stride, self.spatial_dims) for stride in strides], axis=0).tolist()
+        if self.slice_axis >= 0:
+            factors.insert(self.slice_axis, 1)
+        return [min(side, -(-n // factor) * factor) for side, n, factor in zip(self.window, shape, factors)]
 
     @property
     def image_dims(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,13 +164,18 @@ class Segmenter:
             Stopped: ``stopped`` said so.
         """
 
-        def network(windows: torch.Tensor) -> torch.Tensor:
-            if stopped():
-                raise Stopped
-            return self._network(windows)
+        thread = get_ident()  # another one may use the network at the same time
 
-        with torch.inference_mode():
-            return self._inferer(image[None].to(self._device), network)[0]
+        def ask(*_: Any) -> None:
+            if get_ident() == thread and stopped():
+                raise Stopped
+
+        handle = self._network.register_forward_pre_hook(ask)
+        try:
+            with torch.inference_mode():
+                return self._inferer(image[None].to(self._device), self._network)[0]
+        finally:
+            handle.remove()
 
     def labels(self, image: torch.Tensor, logits: torch.Tensor) -> np.ndarray:
         """
