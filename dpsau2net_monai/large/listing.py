@@ -11,28 +11,41 @@ from monai.utils import optional_import
 
 from ..data.images import files_by_stem, log_segmented
 from ..data.inspection import Pair
-from ..data.labels import Labels
-from ..data.reading import PICTURE_SUFFIXES, stem_of
+from ..data.reading import PICTURE_SUFFIXES, name_of, stem_of
+from ..data.task import Task
 from ..errors import InputError
 
-__all__ = ["SLIDE_SUFFIXES", "find_large_images", "instances_path", "large_name", "mask_paths"]
+__all__ = ["NIFTI_SUFFIXES", "SLIDE_SUFFIXES", "find_large_images", "instances_path", "large_name", "mask_paths"]
 
 SLIDE_SUFFIXES = (".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")  # that OpenSlide reads
-SUFFIXES = (*PICTURE_SUFFIXES, *SLIDE_SUFFIXES, ".zarr")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = (*PICTURE_SUFFIXES, *SLIDE_SUFFIXES, *NIFTI_SUFFIXES, ".zarr")
 
 has_zarr = optional_import("zarr", "3.1.5")[1]
 
 
 def large_name(path: PathLike) -> str:
-    """Return an image's name: its file's without the suffix. ``.ome.tif`` and ``.ome.zarr`` count as one suffix."""
+    """
+    Return an image's name: its file's without the suffix. ``.ome.tif`` and ``.ome.zarr`` count as one suffix. That of a
+    NIfTI is the name that it has in memory.
+    """
+    if str(path).lower().endswith(NIFTI_SUFFIXES):
+        return name_of(path)
     stem = stem_of(path) if not str(path).endswith(".zarr") else Path(path).stem
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
-def mask_paths(output_dir: PathLike, image: PathLike, labels: Labels) -> list[Path]:
-    """Return the paths of an image's mask: ``NAME.ome.tif``, or one in the folder of each class that has its own."""
+def mask_paths(output_dir: PathLike, image: PathLike, task: Task) -> list[Path]:
+    """
+    Return the paths of an image's mask: ``NAME.ome.tif``, for volumes ``NAME.nii`` or ``NAME.ome.zarr`` as the image is
+    one, or one in the folder of each class that has its own.
+    """
+    suffix = ".ome.tif"
+    if task.image_dims == 3:
+        suffix = ".ome.zarr" if str(image).lower().endswith(".zarr") else ".nii"
+    labels = task.labels
     folders = [Path(output_dir, name) for name in labels.names] if labels.form == "files" else [Path(output_dir)]
-    return [folder / f"{large_name(image)}.ome.tif" for folder in folders]
+    return [folder / f"{large_name(image)}{suffix}" for folder in folders]
 
 
 def instances_path(output_dir: PathLike, image: PathLike) -> Path:
@@ -43,7 +56,7 @@ def instances_path(output_dir: PathLike, image: PathLike) -> Path:
 def find_large_images(
     source: PathLike | Sequence[PathLike],
     output_dir: PathLike,
-    labels: Labels,
+    task: Task,
     instances: bool = False,
     overwrite: bool = False,
 ) -> list[Pair]:
@@ -51,10 +64,10 @@ def find_large_images(
     List images to segment in bands.
 
     Args:
-        source: a folder, one image, or a list of both. Images are PNG, JPEG, BMP and TIFF files, whole slides that
-            OpenSlide reads, and folders ``NAME.zarr`` in OME-Zarr.
+        source: a folder, one image, or a list of both. Images are PNG, JPEG, BMP, TIFF and NIfTI files, whole slides
+            that OpenSlide reads, and folders ``NAME.zarr`` in OME-Zarr.
         output_dir: folder of the masks.
-        labels: the classes.
+        task: what is segmented, in what images.
         instances: whether numbered instances are written too.
         overwrite: whether images that have all their outputs are listed too.
 
@@ -76,7 +89,7 @@ def find_large_images(
 
     left: list[Pair] = []
     for path in images.values():
-        outputs = mask_paths(output_dir, path, labels) + [instances_path(output_dir, path)] * instances
+        outputs = mask_paths(output_dir, path, task) + [instances_path(output_dir, path)] * instances
         if any(output.resolve() == path.resolve() for output in outputs):
             raise InputError(f"{path}: its mask would replace it; set output_dir to another folder")
         if overwrite or not all(output.exists() for output in outputs):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,30 +26,35 @@ from ..errors import InputError
 from ..transforms import LoadInputImaged, normalization
 from .instances import number_instances
 from .listing import instances_path, large_name, mask_paths
-from .saving import Part, write_pyramid
+from .saving import Part, write_nifti, write_ome_zarr, write_pyramid
 from .sources import LargeImage, open_large
 
 __all__ = ["LargeSegmenter"]
 
 FLAT = 0.05  # of the image's range of values: a window with less in each channel has nothing in it
+PIECE = 2**22  # pixels or voxels that are decided on at a time
+SPACING_TOLERANCE = 0.01  # as a share
 
 
 class LargeSegmenter:
     """
     Segment an image in bands of rows, and write its mask. The mask is that of ``monai.inferers.SlidingWindowInferer``
     with Gaussian importance, up to rounding: the windows are the same. The memory grows with the width of the image
-    only, as each band has the height of a window, and the sums of the rows of one band are kept.
+    only, as each band has the height of a window, and the sums of the rows of one band are kept. The rows of a volume
+    are its slices from the feet to the head. Volumes are turned to RAS, but not resampled.
 
     ``monai.inferers.PatchInferer`` with ``SlidingWindowSplitter`` reads slides patch by patch, but its windows and its
     padding at the borders are others than those of ``SlidingWindowInferer``. ``ZarrAvgMerger`` gives all pixels of a
     window the same weight, keeps the sums of the whole image in files, as floats, and cannot go on after it was killed.
+    ``buffer_steps`` of ``SlidingWindowInferer`` sums up bands too, but needs the whole image and its logits in memory.
 
     There are no clicks: their channels are 0.
 
     Args:
         task: what is segmented, in what images.
         network: the network, on ``device``.
-        output_dir: folder to write ``NAME.ome.tif`` to, and ``instances/NAME.ome.tif``.
+        output_dir: folder to write ``NAME.ome.tif`` to, and ``instances/NAME.ome.tif``. Of volumes, it is ``NAME.nii``
+            or ``NAME.ome.zarr``.
         ckpt_path: weights of the network; a part of a mask that others made is not continued.
         overlap: of neighbouring windows, as a share of their side.
         threshold: of the probability of a single class, and of classes that overlap.
@@ -57,13 +63,13 @@ class LargeSegmenter:
         level: of the images' pyramids; 0 has the full resolution.
         skip_background: whether windows with a range of values less than ``FLAT`` of the image's range, in each
             channel, are left out. Their probability is 0.
-        instances: whether numbered instances are written too.
+        instances: whether numbered instances of pictures are written too.
         lacking: switches of segmentation in memory that this class lacks, and whether they are on.
         progress: whether to show the progress bars. They show only in a terminal.
 
     Raises:
-        InputError: the images are not 2D, instances of several classes are asked for, a switch is on that is lacking,
-            or the overlap is out of range.
+        InputError: instances of volumes or of several classes are asked for, a switch is on that is lacking, or the
+            overlap is out of range.
     """
 
     def __init__(
@@ -82,13 +88,13 @@ class LargeSegmenter:
         lacking: Mapping[str, bool] | None = None,
         progress: bool = True,
     ) -> None:
-        if task.image_dims != 2:
-            raise InputError("segmenting_large is for pictures, but the task is 3D; run segmenting")
+        if instances and task.image_dims == 3:
+            raise InputError("segmenting_large has no instances of volumes; set instances to false, or run segmenting")
         if instances and len(task.labels.names) > 1:
             raise InputError("instances are those of a single class, but labels has several; set instances to false")
         for switch in [switch for switch, is_on in (lacking or {}).items() if is_on]:
             raise InputError(f"segmenting_large has no {switch}; leave it out, or run segmenting")
-        overlap = ensure_tuple_rep(overlap, 2)
+        overlap = ensure_tuple_rep(overlap, task.image_dims)
         if not all(0 <= share < 1 for share in overlap):
             raise InputError(f"overlap is {size_text(overlap)}; give a share from 0 to less than 1")
         self.task = task
@@ -103,7 +109,8 @@ class LargeSegmenter:
         self.skip_background = skip_background
         self.instances = instances
         self.progress = progress
-        self.convert = LoadInputImaged("image", task.in_channels).convert
+        self.by_image = task.modality == "mr" or (task.modality == "picture" and task.intensity is None)
+        self.convert = LoadInputImaged("image", task.in_channels, task.image_dims).convert
 
     def __call__(self, data: Mapping[str, str]) -> dict[str, str]:
         """
@@ -114,14 +121,13 @@ class LargeSegmenter:
             InputError: the image cannot be read, or its outputs cannot be written.
         """
         path = data["image"]
-        with open_large(path, self.level) as image:
-            width, height = image.size
+        with open_large(path, self.level, self.task.image_dims, self.output_dir) as image:
+            self._require_spacing(image)
             arrays = {"codes": np.min_scalar_type(len(self.task.labels.table) - 1)}
             if self.instances and self.task.instances:
-                arrays["distance"] = np.dtype(np.float16)
-            part = Part(
-                self.output_dir / f"{large_name(path)}.part.zarr", self._settings(path), (height, width), arrays
-            )
+                arrays["distance"] = np.dtype(np.float32)
+            shape = image.size[::-1]
+            part = Part(self.output_dir / f"{large_name(path)}.part.zarr", self._settings(path), shape, arrays)
             try:
                 self._segment(image, part)
             except InputError:
@@ -129,21 +135,38 @@ class LargeSegmenter:
                     part.remove()
                 raise
         codes = part.group["codes"]
-        labels = self.task.labels
         if self.instances:
-            numbers = part.create("numbers", (height, width), np.dtype(np.uint32))
+            numbers = part.create("numbers", shape, np.dtype(np.uint32))
             number_instances(codes, part.group["distance"] if "distance" in arrays else None, numbers, self.progress)
             write_pyramid(instances_path(self.output_dir, path), numbers, np.asarray)
-        for index, mask_path in enumerate(mask_paths(self.output_dir, path, labels)):
-            if labels.form == "files":
-                inside = labels.table[:, index].astype(np.uint8) * 255
-                write_pyramid(mask_path, codes, inside.__getitem__)
-            elif labels.form == "foreground":
-                write_pyramid(mask_path, codes, lambda codes: codes * np.uint8(255))
+        for index, mask_path in enumerate(mask_paths(self.output_dir, path, self.task)):
+            if self.task.image_dims == 2:
+                write_pyramid(mask_path, codes, self._encoding(index, 255))
+            elif image.grid is None:
+                write_nifti(mask_path, path, codes, self._encoding(index, 1))
             else:
-                write_pyramid(mask_path, codes, labels.encode)
+                write_ome_zarr(mask_path, image.grid, codes, self._encoding(index, 1))
         part.remove()
         return dict(data)
+
+    def _encoding(self, index: int, foreground: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what makes the values of the mask with this index of codes."""
+        labels = self.task.labels
+        if labels.form == "files":
+            return (labels.table[:, index].astype(np.uint8) * foreground).__getitem__
+        if labels.form == "foreground":
+            return lambda codes: codes * np.uint8(foreground)
+        return labels.encode
+
+    def _require_spacing(self, image: LargeImage) -> None:
+        wanted = self.task.spacing
+        if image.spacing is None or wanted is None or np.allclose(image.spacing, wanted, SPACING_TOLERANCE, 0):
+            return
+        found = size_text([f"{side:.4g}" for side in image.spacing])
+        raise InputError(
+            f"{image.path}: its voxels are {found} mm, but the network takes {size_text(wanted)} mm; resample it, "
+            f"for example by MRtrix3: mrgrid IMAGE regrid -voxel {','.join(map(str, wanted))} OUTPUT.nii"
+        )
 
     def _settings(self, path: str) -> dict[str, Any]:
         """Return all that a mask depends on."""
@@ -161,26 +184,26 @@ class LargeSegmenter:
         }
 
     def _read(self, image: LargeImage, start: int, stop: int) -> torch.Tensor:
-        """Read rows as (channels of the network, width, rows)."""
+        """Read rows as (channels of the network, width, rows), of a volume (channels, x, y, rows)."""
         return self.convert([MetaTensor(image.read(start, stop))], [image.path]).as_tensor()  # type: ignore[attr-defined]
 
     def _statistics(self, image: LargeImage) -> dict[str, list[float]]:
         """Return the mean, the standard deviation and the range of each channel, in a first pass over the image."""
-        width, height = image.size
-        rows = self.task.window[1]
+        height, rows = image.size[-1], self.task.window[-1]
         count, mean, squares = 0, np.zeros(self.task.in_channels), np.zeros(self.task.in_channels)
         low, high = np.full(self.task.in_channels, np.inf), np.full(self.task.in_channels, -np.inf)
         starts = range(0, height, rows)
         name = large_name(image.path)
         for start in tqdm(starts, desc=f"{name}: mean", unit="band", disable=None if self.progress else True):
-            values = self._read(image, start, min(start + rows, height)).flatten(1).numpy()
-            low, high = np.minimum(low, values.min(1)), np.maximum(high, values.max(1))
-            # Chan's update: sums of the squares themselves would lose digits of small deviations from a large mean
-            more, of_band = values.shape[1], values.mean(1, dtype=np.float64)
-            difference = of_band - mean
-            squares += ((values - of_band[:, None]) ** 2).sum(1) + difference**2 * count * more / (count + more)
-            mean += difference * more / (count + more)
-            count += more
+            band = self._read(image, start, min(start + rows, height)).flatten(1)
+            for values in (piece.numpy() for piece in band.split(PIECE, 1)):
+                low, high = np.minimum(low, values.min(1)), np.maximum(high, values.max(1))
+                # Chan's update: sums of the squares themselves would lose digits of small deviations from a large mean
+                more, of_piece = values.shape[1], values.mean(1, dtype=np.float64)
+                difference = of_piece - mean
+                squares += ((values - of_piece[:, None]) ** 2).sum(1) + difference**2 * count * more / (count + more)
+                mean += difference * more / (count + more)
+                count += more
         if self.task.modality == "picture":  # over all channels together
             squares[:] = squares.mean() + count * mean.var()
             mean[:] = mean.mean()
@@ -191,7 +214,7 @@ class LargeSegmenter:
         }
 
     def _normalization(self, statistics: Mapping[str, list[float]] | None) -> MapTransform:
-        if self.task.intensity is not None or statistics is None:
+        if statistics is None or not self.by_image:
             return normalization("image", self.task)
         if self.task.modality == "picture":
             of_image = {"mean": statistics["mean"][0], "std": statistics["std"][0]}
@@ -202,11 +225,11 @@ class LargeSegmenter:
     @torch.no_grad()
     def _segment(self, image: LargeImage, part: Part) -> None:
         """Write the codes of all rows that ``part`` lacks."""
-        size, window = image.size, self.task.window
-        if part.next_row == size[1]:
+        size, window = image.size, self.task.window_for(image.size)
+        if part.next_row == size[-1]:
             return
         statistics = part.group.attrs.get("statistics")
-        if statistics is None and (self.skip_background or self.task.intensity is None):
+        if statistics is None and (self.skip_background or self.by_image):
             statistics = self._statistics(image)
             part.group.attrs["statistics"] = statistics
         normalize = self._normalization(statistics)
@@ -215,67 +238,82 @@ class LargeSegmenter:
         # as in monai.inferers.utils.sliding_window_inference
         padded = tuple(max(sides) for sides in zip(size, window))
         before = [(whole - side) // 2 for whole, side in zip(padded, size)]
-        interval = _get_scan_interval(padded, window, 2, self.overlap)
-        columns: dict[int, list[slice]] = {}
-        for across, down in dense_patch_slices(padded, window, interval):
-            columns.setdefault(down.start, []).append(across)
+        interval = _get_scan_interval(padded, window, len(window), self.overlap)
+        columns: dict[int, list[tuple[slice, ...]]] = {}
+        for *others, down in dense_patch_slices(padded, window, interval):
+            columns.setdefault(down.start, []).append(tuple(others))
         starts = sorted(columns)
         # rows of the next band got a part of their sum from bands that are written already
-        first = next(i for i, start in enumerate(starts) if start + window[1] - before[1] > part.next_row)
+        first = next(i for i, start in enumerate(starts) if start + window[-1] - before[-1] > part.next_row)
 
         importance = compute_importance_map(tuple(window), mode="gaussian", device=self.device)
-        total = torch.zeros(self.task.out_channels, padded[0], window[1], device=self.device)
-        weight = torch.zeros(padded[0], window[1], device=self.device)
+        total = torch.zeros(self.task.out_channels, *padded[:-1], window[-1], device=self.device)
+        weight = torch.zeros(*padded[:-1], window[-1], device=self.device)
+        band = torch.zeros(self.task.network_channels, *padded[:-1], window[-1], device=self.device)
         self.network.eval()
         windows = sum(map(len, columns.values()))
         with tqdm(
             total=windows, desc=large_name(image.path), unit="window", disable=None if self.progress else True,
             initial=sum(len(columns[start]) for start in starts[:first]),
         ) as bar:  # fmt: skip
-            for start, following in zip(starts[first:], [*starts[first + 1 :], padded[1]]):
-                rows = self._read(image, max(start - before[1], 0), min(start - before[1] + window[1], size[1]))
-                band = torch.zeros(self.task.network_channels, padded[0], window[1], device=self.device)
-                inside = np.s_[before[0] : before[0] + size[0], before[1] : before[1] + rows.shape[2]]
-                band[: len(rows), *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
+            for start, following in zip(starts[first:], [*starts[first + 1 :], padded[-1]]):
+                rows = self._read(image, max(start - before[-1], 0), min(start - before[-1] + window[-1], size[-1]))
                 kept = [across for across in columns[start] if flat is None or not _is_flat(rows, across, before, flat)]
+                inside = _box(before, (*size[:-1], rows.shape[-1]))
+                band[: len(rows), *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
+                del rows  # a band of its own
                 for index in range(0, len(kept), self.sw_batch_size):
                     batch = kept[index : index + self.sw_batch_size]
-                    logits = self.network(torch.stack([band[:, across] for across in batch])).float()
+                    logits = self._logits(torch.stack([band[:, *across] for across in batch]))
                     for across, of_window in zip(batch, logits):
-                        total[:, across] += of_window * importance
+                        total[:, *across] += of_window * importance
                         weight[across] += importance
                     bar.update(len(batch))
                 bar.update(len(columns[start]) - len(kept))
 
                 done = following - start
-                if max(start - before[1], 0) >= part.next_row:
+                if max(start - before[-1], 0) >= part.next_row:
                     self._write(total[..., :done], weight[..., :done], part, before, size)
                 for sums in (total, weight):
-                    sums[..., : window[1] - done] = sums[..., done:].clone()
-                    sums[..., window[1] - done :] = 0
+                    sums[..., : window[-1] - done] = sums[..., done:].clone()
+                    sums[..., window[-1] - done :] = 0
+
+    def _logits(self, windows: torch.Tensor) -> torch.Tensor:
+        axis = self.task.slice_axis
+        if axis < 0:
+            return self.network(windows).float()
+        return self.network(windows.squeeze(axis + 2)).float().unsqueeze(axis + 2)  # as monai.inferers.SliceInferer
 
     def _write(
         self, total: torch.Tensor, weight: torch.Tensor, part: Part, before: Sequence[int], size: Sequence[int]
     ) -> None:
         """Decide on the classes of rows whose sums are complete, and write them."""
-        across = slice(before[0], before[0] + size[0])
-        down = slice(before[1], before[1] + size[1])  # more than the rows, unless the image is padded
-        total, weight = total[:, across, down], weight[across, down]
-        labels = self.task.labels
-        logits = total / weight
-        seen = weight > 0
-        if labels.softmax:
-            probability = logits.softmax(0)
-            probability = torch.where(seen, probability, 0)  # the background is the first of equals
-        else:
-            probability = torch.where(seen, logits.sigmoid(), 0)
-        codes = labels.codes(probability[: labels.out_channels], self.threshold)[0]
-        rows = {"codes": codes.T.cpu().numpy().astype(part.group["codes"].dtype)}
-        if "distance" in part.group:
-            rows["distance"] = probability[-1].T.cpu().numpy().astype(np.float16)
-        part.write(part.next_row + codes.shape[1], **rows)
+        # the last slice is of more than the rows, unless the image is padded
+        inside = _box(before, size)
+        total, weight = total[:, *inside], weight[*inside]
+        labels, out = self.task.labels, part.group
+        codes, distance = [], []
+        count = max(PIECE // math.prod(size[:-1]), 1)
+        for sums, weights in zip(total.split(count, -1), weight.split(count, -1)):
+            logits, seen = sums / weights, weights > 0
+            if labels.softmax:
+                probability = torch.where(seen, logits.softmax(0), 0)  # the background is the first of equals
+            else:
+                probability = torch.where(seen, logits.sigmoid(), 0)
+            decided = labels.codes(probability[: labels.out_channels], self.threshold)[0]
+            codes.append(decided.cpu().numpy().T.astype(out["codes"].dtype))
+            if "distance" in out:
+                distance.append(probability[-1].cpu().numpy().T)
+        rows = {"codes": codes, "distance": distance} if distance else {"codes": codes}
+        stop = part.next_row + total.shape[-1]
+        part.write(stop, **{name: np.concatenate(pieces) for name, pieces in rows.items()})
 
 
-def _is_flat(rows: torch.Tensor, across: slice, before: Sequence[int], flat: torch.Tensor) -> bool:
-    values = rows[:, max(across.start - before[0], 0) : across.stop - before[0]].flatten(1)
+def _box(starts: Sequence[int], sides: Sequence[int]) -> list[slice]:
+    return [slice(start, start + side) for start, side in zip(starts, sides)]
+
+
+def _is_flat(rows: torch.Tensor, across: Sequence[slice], before: Sequence[int], flat: torch.Tensor) -> bool:
+    inside = [slice(max(one.start - start, 0), one.stop - start) for one, start in zip(across, before)]
+    values = rows[:, *inside].flatten(1)
     return bool((values.amax(1) - values.amin(1) < flat).all())

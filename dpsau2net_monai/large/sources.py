@@ -2,78 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import gzip
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
+import nibabel
 import numpy as np
 import tifffile
 from monai.config import PathLike
 from monai.data import WSIReader
 from monai.utils import optional_import
+from nibabel.affines import voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.volumeutils import apply_read_scaling
 from PIL import Image
 
+from ..data.inspection import read_header
 from ..data.picture_reader import read_stored, stored_max
 from ..data.reading import reading, require_finite, size_text
 from ..errors import InputError
-from .listing import SLIDE_SUFFIXES
+from .listing import NIFTI_SUFFIXES, SLIDE_SUFFIXES, large_name
 
-__all__ = ["LargeImage", "open_large"]
+__all__ = ["LargeImage", "as_ras", "open_large"]
 
 zarr, _ = optional_import("zarr")
 has_openslide = optional_import("openslide")[1]
 
 DEPTHS = (np.bool_, np.uint8, np.uint16, np.floating)  # as read_stored returns them
+MILLIMETRES = {"meter": 1e3, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6}
 
 
 class LargeImage(NamedTuple):
-    """An open image."""
+    """An open image. The rows of a volume are its slices from the feet to the head, or along z."""
 
     path: str
-    size: tuple[int, int]  # width and height in pixels
-    read_stored: Callable[[int, int], np.ndarray]  # first row, row after the last -> (rows, width[, channels])
+    size: tuple[int, ...]  # width and height in pixels, or x, y and z in voxels, turned to RAS
+    read_stored: Callable[[int, int], np.ndarray]  # first row, row after the last -> (rows, [y,] x[, channels])
+    spacing: np.ndarray | None = None  # of the voxels of a volume in mm, for x, y and z
+    grid: Mapping[str, Any] | None = None  # of an OME-Zarr volume: version, axes, scale and translation, as of its mask
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """
         Read rows as :class:`dpsau2net_monai.data.PictureReader` reads a whole picture: integers are divided by the
-        largest value of their type.
+        largest value of their type. Those of a volume stay as they are.
 
         Args:
             start: the first row, from 0.
             stop: the row after the last.
 
         Returns:
-            float32 array (channels, width, rows).
+            float32 array (channels, width, rows), of a volume (channels, x, y, rows).
 
         Raises:
             InputError: the rows cannot be read, or hold NaN.
         """
         stored = self.read_stored(start, stop)
-        array = np.atleast_3d(stored.astype(np.float32) / stored_max(stored)).T
+        array: np.ndarray = stored.astype(np.float32, copy=False)
+        if len(self.size) == 2:
+            array = array / stored_max(stored)
+        if array.ndim == len(self.size):
+            array = array[..., None]
         require_finite(array, self.path)
-        return array
+        return array.T
 
 
 @contextmanager
-def open_large(path: PathLike, level: int = 0) -> Iterator[LargeImage]:
+def open_large(path: PathLike, level: int = 0, dims: int = 2, folder: PathLike = ".") -> Iterator[LargeImage]:
     """
-    Open an image. TIFF, OME-TIFF, OME-Zarr and whole slides are read piece by piece. PNG, JPEG and BMP, and TIFF with a
-    palette, an EXIF rotation or another rare feature, are decoded whole.
+    Open an image. TIFF, OME-TIFF, OME-Zarr, NIfTI and whole slides are read piece by piece. PNG, JPEG and BMP, and TIFF
+    with a palette, an EXIF rotation or another rare feature, are decoded whole.
 
     Args:
         path: the image.
         level: of the image's pyramid; 0 has the full resolution.
+        dims: 2 for pictures, 3 for volumes.
+        folder: for the file ``NAME.part.nii``, the content of a ``.nii.gz``, while the image is open.
 
     Raises:
-        InputError: the image cannot be read, is not a single picture, or lacks the level.
+        InputError: the image cannot be read, is not a single picture or volume, or lacks the level.
     """
     path, kind = str(path), str(path).lower()
-    if kind.endswith(SLIDE_SUFFIXES):
+    if kind.endswith(".zarr"):
+        yield _open_zarr(path, level, dims)
+    elif (dims == 3) != kind.endswith(NIFTI_SUFFIXES):
+        kinds = ("a picture", "volumes: NIfTI or OME-Zarr") if dims == 3 else ("a volume", "pictures")
+        raise InputError(f"{path}: is {kinds[0]}, but the network takes {kinds[1]}")
+    elif dims == 3:
+        _require_level(path, level, 1)
+        with _open_nifti(path, Path(folder, f"{large_name(path)}.part.nii")) as image:
+            yield image
+    elif kind.endswith(SLIDE_SUFFIXES):
         with _open_slide(path, level) as image:
             yield image
-    elif kind.endswith(".zarr"):
-        yield _open_zarr(path, level)
     elif kind.endswith((".tif", ".tiff")):
         with reading(path, "a TIFF"):
             file = tifffile.TiffFile(path)
@@ -104,34 +128,37 @@ def _decode(path: str, level: int) -> LargeImage:
     return LargeImage(path, (array.shape[1], array.shape[0]), lambda start, stop: array[start:stop])
 
 
-def _pixels(array: Any, axes: str, path: str, check: Callable[[], Any]) -> LargeImage:
+def _pixels(array: Any, axes: str, path: str, check: Callable[[], Any], dims: int = 2) -> LargeImage:
     """
     Return an image of an array that is read when it is indexed.
 
     Args:
         array: with ``shape`` and slices.
-        axes: a letter for each: ``y``, ``x``, and for channels ``c`` or ``s``. Any other must be of length 1.
+        axes: a letter for each: ``z`` of a volume, ``y``, ``x``, and for channels ``c`` or ``s``. Any other must be of
+            length 1.
         path: of the image.
         check: the context manager for reading.
+        dims: 2 for a picture, 3 for a volume.
     """
+    spatial = "zyx"[-dims:]
     channels = [axis for axis, size in zip(axes, array.shape) if axis in "cs" and (size > 1 or axis == "s")]
-    strange = [size for axis, size in zip(axes, array.shape) if axis not in "yxcs" and size > 1]
-    if strange or len(channels) > 1 or not {"y", "x"} <= set(axes):
-        size = size_text(array.shape)
-        raise InputError(f"{path}: has the axes {axes.upper()} of {size}; save one plane of it to its own file")
-    kept = [axis for axis in axes if axis in ("y", "x", *channels)]
-    order = [kept.index(axis) for axis in ("y", "x", *channels)]
+    strange = [size for axis, size in zip(axes, array.shape) if axis not in spatial + "cs" and size > 1]
+    if strange or len(channels) > 1 or not set(spatial) <= set(axes):
+        size, one = size_text(array.shape), "plane" if dims == 2 else "volume"
+        raise InputError(f"{path}: has the axes {axes.upper()} of {size}; save one {one} of it to its own file")
+    kept = [axis for axis in axes if axis in (*spatial, *channels)]
+    order = [kept.index(axis) for axis in (*spatial, *channels)]
 
     def read(start: int, stop: int) -> np.ndarray:
-        slices = {"y": slice(start, stop), "x": slice(None), **{channel: slice(None) for channel in channels}}
+        slices = {axis: slice(None) for axis in (*spatial, *channels)} | {spatial[0]: slice(start, stop)}
         with check():
             rows = np.asarray(array[tuple(slices.get(axis, 0) for axis in axes)]).transpose(order)
-        if channels == ["s"] and rows.shape[2] in (2, 4):  # drop alpha
+        if channels == ["s"] and rows.shape[-1] in (2, 4):  # drop alpha
             rows = rows[..., :-1]
         return rows
 
     sizes = dict(zip(axes, array.shape))
-    return LargeImage(path, (sizes["x"], sizes["y"]), read)
+    return LargeImage(path, tuple(sizes[axis] for axis in spatial[::-1]), read)
 
 
 def _open_tiff(path: str, level: int, file: tifffile.TiffFile) -> LargeImage | None:
@@ -177,7 +204,55 @@ def _open_slide(path: str, level: int) -> Iterator[LargeImage]:
         yield LargeImage(path, (width, height), read)
 
 
-def _open_zarr(path: str, level: int) -> LargeImage:
+@contextmanager
+def _unpack(path: str, unpacked: Path) -> Iterator[str]:
+    """Give the path of an uncompressed NIfTI: compressed data can be read from the beginning only."""
+    if not path.lower().endswith(".gz"):
+        yield path
+        return
+    try:
+        with reading(path, f"a NIfTI, or be unpacked to {unpacked}"):
+            unpacked.parent.mkdir(parents=True, exist_ok=True)
+            with gzip.open(path) as source, open(unpacked, "wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+        yield str(unpacked)
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+def as_ras(volume: nibabel.Nifti1Image, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+    """
+    Return the stored values of an uncompressed volume, (x, y, z, ...) in RAS, as a view of its file. Each call maps the
+    file anew, as pages that were read or written count as memory of the process until their map is closed. nibabel maps
+    files for reading only.
+    """
+    stored = cast(ArrayProxy, volume.dataobj)
+    array = np.memmap(str(volume.get_filename()), stored.dtype, mode, stored.offset, stored.shape, order="F")
+    return apply_orientation(array, io_orientation(volume.affine))
+
+
+@contextmanager
+def _open_nifti(path: str, unpacked: Path) -> Iterator[LargeImage]:
+    header = read_header(path)
+    if 3 not in header.dims:
+        raise InputError(f"{path}: is an image of {size_text(header.size)}, but the network takes volumes")
+    with _unpack(path, unpacked) as stored:
+        with reading(path, "a NIfTI"):
+            volume = cast(nibabel.Nifti1Image, nibabel.load(stored))
+            size = as_ras(volume).shape[:3]
+            order = io_orientation(volume.affine)[:, 0].argsort()
+            slope, inter = cast(ArrayProxy, volume.dataobj).slope, cast(ArrayProxy, volume.dataobj).inter
+
+        def read(start: int, stop: int) -> np.ndarray:
+            with reading(path, "a NIfTI"):
+                # as nibabel scales a whole volume; channels are the last axis
+                band = apply_read_scaling(as_ras(volume)[:, :, start:stop], slope, inter)
+                return np.array(band.reshape(*band.shape[:3], -1).transpose(2, 1, 0, 3), np.float32)
+
+        yield LargeImage(path, size, read, voxel_sizes(volume.affine)[order])
+
+
+def _open_zarr(path: str, level: int, dims: int) -> LargeImage:
     metadata = next((file for file in (Path(path, "zarr.json"), Path(path, ".zattrs")) if file.exists()), None)
     if metadata is None:
         raise InputError(f"{path}: is no OME-Zarr; give the folder that has zarr.json or .zattrs")
@@ -194,5 +269,25 @@ def _open_zarr(path: str, level: int) -> LargeImage:
         _require_level(path, level, len(image["datasets"]))
         array = group[image["datasets"][level]["path"]]
         axes = "".join(axis["name"] for axis in image["axes"])
-    _require_depth(path, array.dtype)
-    return _pixels(array, axes, path, check)
+    opened = _pixels(array, axes, path, check, dims)
+    if dims == 2:
+        _require_depth(path, array.dtype)
+        return opened
+    with check():
+        scale, translation = np.ones(len(axes)), np.zeros(len(axes))
+        for one in (image["datasets"][level], image):  # the second applies to all levels
+            for transform in one.get("coordinateTransformations", []):
+                if transform["type"] == "scale":
+                    scale, translation = scale * transform["scale"], translation * transform["scale"]
+                elif transform["type"] == "translation":
+                    translation = translation + transform["translation"]
+        spatial = [axes.index(axis) for axis in "zyx"]
+        grid = {
+            "version": "0.4" if group.metadata.zarr_format == 2 else "0.5",
+            "axes": [dict(image["axes"][axis]) for axis in spatial],
+            "scale": scale[spatial].tolist(),
+            "translation": translation[spatial].tolist(),
+        }
+        # without a unit, they are taken for mm, as in a NIfTI
+        units = [MILLIMETRES.get(axis.get("unit", "millimeter"), np.nan) for axis in grid["axes"]]
+    return opened._replace(spacing=(scale[spatial] * units)[::-1], grid=grid)
