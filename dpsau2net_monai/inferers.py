@@ -106,9 +106,9 @@ class ClickInferer(Inferer):
             probability = logits[:, 0].sigmoid() if guidance.shape[1] == 2 else 1 - logits.softmax(1)[:, 0]
             low, high = self.SURE
             shares = ((high - _expected_dice(probability)) / (high - low)).clamp(0, 1)
-            clicks = clicks + torch.stack(
-                [share * spread_clicks(*pair) for share, *pair in zip(shares, guidance, features)]
-            )
+            for one, share, *pair in zip(clicks, shares, guidance, features):
+                if share > 0:
+                    one += share * spread_clicks(*pair)
         if clicks.shape[1] == 2:  # a single class, without a channel of its background
             clicks = clicks[:, 1:] - clicks[:, :1]
         logits[:, : clicks.shape[1]] += clicks

@@ -1,4 +1,4 @@
-"""Untrained networks and small volumes, for tests of what does not depend on the quality of the masks."""
+"""Networks and small volumes, for tests of what does not depend on the quality of the masks."""
 
 from __future__ import annotations
 
@@ -62,3 +62,18 @@ def write_volumes(folder: Path, names: dict[str, str], size: tuple[int, int, int
         for kind, volume in volumes.items():
             (folder / kind).mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(volume, AFFINES[affine]), folder / kind / f"{name}.nii.gz")
+
+
+class Interrupted(torch.nn.Module):
+    """A network that is stopped at a call, as Ctrl-C does, and counts the windows."""
+
+    def __init__(self, network: torch.nn.Module, last: float) -> None:
+        super().__init__()
+        self.network = network
+        self.last, self.windows = last, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.windows += len(images)
+        if self.windows > self.last:
+            raise KeyboardInterrupt
+        return self.network(images)

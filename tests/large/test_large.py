@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from samples import Interrupted
 
 from dpsau2net_monai.data import Task, memory
 from dpsau2net_monai.errors import root_input_error
@@ -129,28 +130,13 @@ def test_whole_slides_and_levels(tmp_path):
             np.testing.assert_array_equal(np.rint(image.read(100, 140) * 255), expected[100:140].T)
 
 
-class Interrupted(torch.nn.Module):
-    """A network that is stopped at a call, as Ctrl-C does, and counts the windows."""
-
-    def __init__(self, last: float) -> None:
-        super().__init__()
-        self.network = network()
-        self.last, self.windows = last, 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.windows += len(images)
-        if self.windows > self.last:
-            raise KeyboardInterrupt
-        return self.network(images)
-
-
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.7])
 def test_a_killed_run_goes_on_unless_the_settings_differ(overlap, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", pixels(), photometric="rgb")
     item = {"image": str(tmp_path / "image.tif")}
 
     def segment(folder: str, last: float, **settings) -> int:
-        counting = Interrupted(last)
+        counting = Interrupted(network(), last)
         options = {"overlap": overlap, "sw_batch_size": 1, **settings}
         LargeSegmenter(TASK, counting, tmp_path / folder, tmp_path / "none", **options)(item)
         return counting.windows
@@ -175,7 +161,7 @@ def test_skip_background_leaves_out_flat_windows(tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", array, photometric="rgb")
     masks, windows = [], []
     for skip in (False, True):
-        counting = Interrupted(np.inf)
+        counting = Interrupted(network(), np.inf)
         counting.network.bias.data.fill_(5)  # all is foreground
         folder = tmp_path / str(skip)
         LargeSegmenter(TASK, counting, folder, tmp_path / "none", skip_background=skip)(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from samples import Interrupted
 
 from dpsau2net_monai.data import Task
 from dpsau2net_monai.errors import root_input_error
@@ -144,27 +145,12 @@ def test_masks_are_those_of_volumes_in_memory(task, folders, keys, monkeypatch, 
                 assert mask.header == expected.header
 
 
-class Interrupted(torch.nn.Module):
-    """A network that is stopped at a call, as Ctrl-C does, and counts the windows."""
-
-    def __init__(self, last: float) -> None:
-        super().__init__()
-        self.network = module(TASK)
-        self.last, self.windows = last, 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.windows += len(images)
-        if self.windows > self.last:
-            raise KeyboardInterrupt
-        return self.network(images)
-
-
 def test_a_killed_run_goes_on(tmp_path):
     write_nifti(tmp_path / "image.nii.gz", voxels(), "LPI")
     (item,) = find_large_images(tmp_path / "image.nii.gz", tmp_path / "masks", TASK)
 
     def segment(folder: str, last: float) -> int:
-        counting = Interrupted(last)
+        counting = Interrupted(module(TASK), last)
         LargeSegmenter(TASK, counting, tmp_path / folder, tmp_path / "none", sw_batch_size=1)(item)
         return counting.windows
 
