@@ -67,7 +67,7 @@ $(VENV)-min/installed: setup.cfg constraints.txt tests/packaging/requirements.py
 
 # with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once, in ~/.cache
 integration: install
-	$(BIN)/python -m pytest -m integration -rP
+	$(BIN)/python -m pytest -m integration -rPfE
 
 # in a window of an X server with GLX, which is virtual, and in an environment of its own, which is made once, in ~/.cache
 SCREEN := xvfb xauth libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxcb-image0 libxcb-randr0 libxcb-render-util0 \

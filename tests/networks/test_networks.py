@@ -10,8 +10,6 @@ import subprocess
 import sys
 
 import monai.networks.nets
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -310,50 +308,17 @@ def test_script_of_volumes(volume_network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("volume_network", [THICK_SLICES[DPSAU2NetLite]], ids=["thick slices"], indirect=True)
-def test_onnx_of_volumes(volume_network, tmp_path):
-    with torch.no_grad():
-        torch.onnx.export(
-            volume_network, (images(2, 1, 33, 35, 17),), tmp_path / "network.onnx", dynamo=True, verbose=False,
-            dynamic_shapes=({axis: Dim.DYNAMIC for axis in (0, 2, 3, 4)},),
-        )  # fmt: skip
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
-    (name,) = (given.name for given in session.get_inputs())
-    with torch.inference_mode():
-        for volume in (images(1, 1, 32, 32, 16), images(3, 1, 37, 33, 19)):
-            (result,) = session.run(None, {name: volume.numpy()})
-            assert_agree(torch.from_numpy(result), volume_network(volume))
-
-
-@pytest.fixture(scope="module")
-def exported(network):
+@only_lite
+def test_export(network):
     network.eval()
     # torch requires a proof of the conditions on named sizes, and has none for a pooling in ceil mode
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
-        return torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
-
-
-@pytest.mark.slow
-@only_lite
-def test_export(network, exported):
+        exported = torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
     program = exported.module()
     with torch.inference_mode():
         for image in (images(1, 3, 64, 64), images(3, 3, 33, 47)):
             assert_agree(program(image), network(image))
-
-
-@pytest.mark.slow
-@only_lite
-def test_onnx(network, exported, tmp_path):
-    torch.onnx.export(exported, f=tmp_path / "network.onnx", dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
-    (name,) = (given.name for given in session.get_inputs())
-    with torch.inference_mode():
-        for image in (images(1, 3, 64, 64), images(3, 3, 33, 47)):
-            (result,) = session.run(None, {name: image.numpy()})
-            assert result.dtype == np.float32
-            assert_agree(torch.from_numpy(result), network(image))
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
