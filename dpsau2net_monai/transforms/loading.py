@@ -98,7 +98,7 @@ class LoadInputImaged(_Loadd):
         keys: keys of the paths to load: a path, or a list of paths, whose channels follow each other.
         channels: number of channels that the network takes.
         spatial_dims: 2 or 3.
-        outputs: number of channels of the network's output, to refuse pictures that do not fit in memory with it. None:
+        outputs: number of channels of the network's output, to refuse images that do not fit in memory with it. None:
             the memory is not checked.
 
     Raises:
@@ -112,7 +112,7 @@ class LoadInputImaged(_Loadd):
         self.outputs = outputs
 
     def load(self, path: str, reader: ImageReader | None = None) -> MetaTensor:
-        if self.outputs is not None and not is_volume(path):
+        if self.outputs is not None and not is_series(path):
             require_memory(path, self.channels, self.outputs)
         return super().load(path, reader)
 

@@ -13,7 +13,7 @@ import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from samples import Interrupted
 
-from dpsau2net_monai.data import Task
+from dpsau2net_monai.data import Task, memory
 from dpsau2net_monai.errors import root_input_error
 
 zarr = pytest.importorskip("zarr", "3.1.5")
@@ -192,3 +192,13 @@ def test_bad_input_ends_in_one_line(name, task, keys, reason, tmp_path):
     message = str(root_input_error(caught.value))
     assert reason in message and "\n" not in message
     assert not [one for one in tmp_path.rglob("*.part*")]
+
+
+def test_segmenting_names_segmenting_large_for_a_volume_larger_than_memory(monkeypatch, tmp_path):
+    (tmp_path / "images").mkdir()
+    write_nifti(tmp_path / "images" / "volume.nii.gz", voxels())
+    monkeypatch.setattr(memory, "available_memory", lambda: 40_000)
+    with pytest.raises(Exception) as caught:
+        run("segmenting", tmp_path / "images", tmp_path / "masks")
+    message = str(root_input_error(caught.value))
+    assert "37 x 45 x 52 and needs about 0.0 GB of memory" in message and "run segmenting_large" in message
