@@ -23,7 +23,6 @@ try:
     from monai.inferers import Inferer, SimpleInferer
     from monai.utils import look_up_option, str2bool
 
-    from .clicks import ClickTraining
     from .data import (
         Task,
         dataset_settings,
@@ -46,7 +45,6 @@ except ModuleNotFoundError as error:  # raised before a config can call one_line
 
 __all__ = [
     "BFloat16Inferer",
-    "ClickTraining",
     "Datalist",
     "amp_dtype",
     "checkpoint_stages",
@@ -122,9 +120,8 @@ def read_task(path: str, dataset_dir: str | None = None, **settings: Any) -> Tas
         InputError: a setting is out of range.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    for name in ("instances", "clicks"):
-        if name in given:
-            given[name] = is_on(name, given[name])
+    if "instances" in given:
+        given["instances"] = is_on("instances", given["instances"])
     return read_task_file(path, **{**(dataset_settings(dataset_dir) if dataset_dir else {}), **given})
 
 

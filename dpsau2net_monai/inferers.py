@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from .clicks import spread_clicks
+from .data.quality import expected_dice
 from .data.reading import size_text
 from .data.task import Task
 from .errors import InputError
@@ -43,6 +44,9 @@ class WindowInferer(Inferer):
         self.task = task
         self.options = options
 
+    def __repr__(self) -> str:  # for MONAI Label's log
+        return f"{type(self).__name__}({self.options})"
+
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         for module in network.modules() if isinstance(network, nn.Module) else ():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -58,97 +62,81 @@ class WindowInferer(Inferer):
 
 def window_inferer(task: Task, **options: Any) -> Inferer:
     """
-    Return the inferer for the windows of ``task``: :class:`WindowInferer`, and where the network takes clicks,
-    :class:`ClickInferer` around it.
+    Return the inferer of ``task``: :class:`ClickInferer` around :class:`WindowInferer`.
 
     Args:
         task: what is segmented, in what images.
         options: other arguments of MONAI's inferer.
     """
-    inferer = WindowInferer(task, **options)
-    return ClickInferer(inferer, task.in_channels) if task.clicks else inferer
+    return ClickInferer(WindowInferer(task, **options), task.in_channels)
 
 
 class ClickInferer(Inferer):
     """
-    Make the mask follow the clicks, beyond what the network does with them. To the logits of a clicked class is added:
+    Make the mask follow the clicks, which :class:`dpsau2net_monai.transforms.AddClicksd` appends to the image. The
+    network sees the image alone. What the clicks say of the pixels is added to its logits (see
+    :func:`dpsau2net_monai.clicks.spread_clicks`). Without clicks, the logits are those of the network.
 
-    - a narrow Gaussian around each click, so that the mask follows it at its point;
-    - what the click says of pixels that are like the clicked one (see
-      :func:`dpsau2net_monai.clicks.spread_clicks`). The features are what the two finest of DPSAU2-Net's side outputs
-      are computed from. A network without such outputs, or one that another runtime computes, does without this part.
-      So does an image whose mask is good by its own probabilities: its errors are few and differ, and a correction of
-      one says nothing of the others.
+    The features of the pixels are what the two finest of DPSAU2-Net's side outputs are computed from. Of a network
+    without such outputs, or one that another runtime computes, they are the image's channels.
+
+    In an image whose mask is good by its own probabilities, a click speaks only for what is near: its errors are few
+    and differ, and a correction of one says nothing of the others.
 
     Args:
-        inferer: inferer of the windows.
+        inferer: inferer of the images.
         in_channels: number of channels of the image. Those of the clicks follow, the background's first.
     """
 
     # by the validation images of the nuclei
-    WEIGHT = 6.0  # of the narrow Gaussian
-    SURE = (0.94, 0.96)  # expected Dice from which on clicks spread less, and not at all
+    SURE = (0.93, 0.96)  # expected Dice from which on clicks speak less for what is far, and not at all
 
     def __init__(self, inferer: Inferer, in_channels: int) -> None:
         super().__init__()
         self.inferer = inferer
         self.in_channels = in_channels
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        guidance = inputs[:, self.in_channels :]
-        if not guidance.any():
-            return self.inferer(inputs, network, *args, **kwargs)
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        images, clicks = inputs[:, : self.in_channels], inputs[:, self.in_channels :]
+        if not clicks.any():
+            return self.inferer(images, network, *args, **kwargs)
         with _observed_features(network) as observed:
-            results = self.inferer(inputs, observed, *args, **kwargs)
-        logits, features = results if isinstance(results, tuple) else (results, None)
-        clicks = self.WEIGHT * guidance.to(logits) ** 2  # narrower than the network's guidance
-        if features is not None:
-            probability = logits[:, 0].sigmoid() if guidance.shape[1] == 2 else 1 - logits.softmax(1)[:, 0]
-            low, high = self.SURE
-            shares = ((high - _expected_dice(probability)) / (high - low)).clamp(0, 1)
-            for one, share, *pair in zip(clicks, shares, guidance, features):
-                if share > 0:
-                    one += share * spread_clicks(*pair)
-        if clicks.shape[1] == 2:  # a single class, without a channel of its background
-            clicks = clicks[:, 1:] - clicks[:, :1]
-        logits[:, : clicks.shape[1]] += clicks
+            logits, features = self.inferer(images, observed, *args, **kwargs)
+        single = clicks.shape[1] == 2  # a class without a channel of its background
+        of_classes = logits[:, : 1 if single else clicks.shape[1]].float()
+        if single:
+            of_classes = torch.cat([torch.zeros_like(of_classes), of_classes], 1)
+        low, high = self.SURE
+        shares = ((high - expected_dice(1 - of_classes.softmax(1)[:, 0])) / (high - low)).clamp(0, 1)
+        with torch.autocast(logits.device.type, enabled=False):
+            spread = torch.stack([spread_clicks(*one) for one in zip(clicks, of_classes, features.float(), shares)])
+        if single:
+            spread = spread[:, 1:] - spread[:, :1]
+        logits[:, : spread.shape[1]] += spread
         return logits
-
-
-def _expected_dice(probability: torch.Tensor) -> torch.Tensor:
-    """
-    Return the Dice of each mask, by the network's own probabilities: that of the mask and the probabilities.
-
-    Args:
-        probability: of the foreground, (batch, spatial...).
-    """
-    mask = (probability > 0.5).to(probability)
-    axes = tuple(range(1, probability.dim()))
-    return 2 * (probability * mask).sum(axes) / (probability + mask).sum(axes).clamp(min=1)
 
 
 @contextmanager
 def _observed_features(network: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """
     Give a function that returns the logits of ``network`` and the features of its finest side outputs, at the
-    resolution of the image. Without such outputs, it is ``network``.
+    resolution of the image. Without such outputs, the features are the image's channels.
     """
     modules = network.modules() if isinstance(network, nn.Module) else ()
     sides = [module.sides for module in modules if isinstance(getattr(module, "sides", None), nn.ModuleList)]
-    if not sides:
-        yield network
-        return
     seen: dict[tuple[int, int], torch.Tensor] = {}  # by thread, as a server answers several requests at once
 
     def observed(x: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(x, *args, **kwargs)
+        found = [seen.pop((get_ident(), index), x) for index in range(2 if seen else 1)]
         mode = "bilinear" if x.dim() == 4 else "trilinear"
-        features = [functional.interpolate(seen[get_ident(), i], size=x.shape[2:], mode=mode) for i in range(2)]
+        features = [functional.interpolate(one, size=x.shape[2:], mode=mode) for one in found]
         return logits, torch.cat(features, 1).to(logits)
 
     handles = [
         side.register_forward_pre_hook(lambda _, inputs, i=i: seen.__setitem__((get_ident(), i), inputs[0]))
-        for i, side in enumerate(cast(nn.ModuleList, sides[0])[:2])
+        for side_outputs in sides[:1]
+        for i, side in enumerate(cast(nn.ModuleList, side_outputs)[:2])
     ]
     try:
         yield observed

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bright import NETWORK, write_bright
+from monai.bundle import ConfigParser
 from monai.inferers import SimpleInferer
 
 from dpsau2net_monai.clicks import draw_clicks
@@ -9,6 +11,7 @@ from dpsau2net_monai.data import Labels, Task
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer, window_inferer
 from dpsau2net_monai.networks import DPSAU2NetLite
+from dpsau2net_monai.runtimes import open_network
 
 
 @pytest.mark.parametrize(
@@ -90,23 +93,78 @@ def test_a_crop_too_small_for_bfloat16_is_refused_in_one_line():
     step(network, SimpleInferer(), (32, 32, 32))
 
 
-@pytest.mark.parametrize("definition", ["nucleus", {"background": 0, "anterior": 1, "posterior": 2}])
-def test_the_mask_follows_the_clicks_at_their_points_also_where_the_network_does_not(definition):
+class Patches(torch.nn.Module):
+    """A network whose logits and side outputs follow from each pixel alone, and which takes images of one channel."""
+
+    def __init__(self, labels: Labels, sure: float = 1.0) -> None:
+        super().__init__()
+        self.sides = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+        self.first = torch.tensor([0.0] * labels.softmax + [sure] + [-sure] * (len(labels.names) - 1))
+        self.sure = sure
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[1] == 1
+        for side in self.sides:
+            side(x)
+        found, other = self.first.view(1, -1, *[1] * (x.dim() - 2)), torch.zeros(len(self.first))
+        other = torch.where(self.first == 0, self.first, -self.sure - 0.4).view_as(found)
+        return torch.where(x == 2, found, other)
+
+
+PARTS = {"background": 0, "anterior": 1, "posterior": 2}
+
+
+@pytest.mark.parametrize("definition", ["nucleus", PARTS], ids=["one class", "two classes"])
+@pytest.mark.parametrize("tta", [False, True])
+def test_masks_follow_clicks_and_without_any_are_those_of_the_network(definition, tta):
+    """Windows, views of test-time augmentation, and a network in half precision change nothing of it."""
     labels = Labels(definition)
-    task = Task(2, 1, labels, roi_size=[32, 32], clicks=True)
-    image = torch.zeros(1, task.network_channels, 40, 48)
-    points = {"background": (30, 9), labels.names[-1]: (8, 40)}
-    image[0, 1:] = draw_clicks({name: [point] for name, point in points.items()}, labels, (40, 48))
-    for wrong in (0, len(labels.names)):  # everywhere
-        logit = torch.eye(3)[wrong] if labels.softmax else torch.tensor([wrong - 0.5])
+    task = Task(2, 1, labels, roi_size=[32, 32])
+    image = torch.zeros(1, 1, 70, 50)
+    image[..., 40:60, 10:30] = 2
+    points = {"background": (50, 20), labels.names[-1]: (8, 40)}
+    clicks = draw_clicks({name: [point] for name, point in points.items()}, labels, image.shape[2:])
+    inferer = window_inferer(task)
+    if tta:
+        inferer = TTAInferer(inferer, labels.softmax)
 
-        def network(windows: torch.Tensor, logit: torch.Tensor = logit) -> torch.Tensor:
-            return logit.view(1, -1, 1, 1).repeat(len(windows), 1, *windows.shape[2:])
+    def codes(inputs: torch.Tensor) -> torch.Tensor:
+        logits = inferer(inputs, Patches(labels))
+        return logits.argmax(1)[0] if labels.softmax else (logits[0, 0] > 0).long()
 
-        logits = window_inferer(task)(image, network)
-        codes = logits.argmax(1)[0] if labels.softmax else (logits[0, 0] > 0).long()
-        assert codes[points["background"]] == 0 and codes[points[labels.names[-1]]] == len(labels.names)
-        assert codes[0, 0] == codes[-1, -1] == wrong
+    before, after = codes(image), codes(torch.cat([image, clicks[None]], 1))
+    assert torch.equal(before, (image[0, 0] == 2).long())
+    assert torch.equal(codes(torch.cat([image, 0 * clicks[None]], 1)), before)
+    assert after[points["background"]] == 0 and after[points[labels.names[-1]]] == len(labels.names)
+    assert after[69, 0] == 0
+
+
+@pytest.mark.parametrize("sure", [0.1, 20.0])
+def test_clicks_speak_for_far_pixels_unless_the_mask_is_sure(sure):
+    task = Task(2, 1, "cell", roi_size=[128, 128])
+    image = torch.zeros(1, 1, 128, 128)
+    image[..., 10:40, 10:40] = image[..., 90:120, 90:120] = 1  # missed, and alike
+    image[..., 10:40, 90:120] = 2  # found
+    clicks = draw_clicks({"cell": [(25, 25)]}, task.labels, (128, 128))
+    mask = window_inferer(task)(torch.cat([image, clicks[None]], 1), Patches(task.labels, sure))[0, 0] > 0
+    assert mask[25, 25] and mask[25, 105] and not mask[60, 60]
+    assert bool(mask[105, 105]) == (sure == 0.1)
+
+
+def test_clicks_without_side_outputs(tmp_path):
+    """A plain network and one of ONNX Runtime follow the clicks by the image's channels, and give the same."""
+    task = Task(2, 3, "nucleus", roi_size=[64, 64])
+    write_bright(tmp_path, task, 2.0)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    clicks = draw_clicks({"nucleus": [(9, 50), (40, 8)], "background": [(30, 30)]}, task.labels, (64, 64))
+    results = []
+    for runtime in ("torch", "onnx"):
+        network = ConfigParser({"task": task, "network": NETWORK}).get_parsed_content("network")
+        network = open_network(network, tmp_path / "model.pt", task, runtime, "float32")
+        with torch.inference_mode():
+            results.append(window_inferer(task)(torch.cat([image, clicks[None]], 1), network))
+    assert torch.allclose(*results, atol=1e-3)
+    assert results[0][0, 0, 9, 50] > 0 and results[0][0, 0, 40, 8] > 0 and results[0][0, 0, 30, 30] < 0
 
 
 @pytest.mark.parametrize(
@@ -128,35 +186,6 @@ def test_windows_are_padded_no_more_than_the_network_needs(task, shape, seen):
     image = torch.rand(1, 1, *shape)
     torch.testing.assert_close(window_inferer(task)(image, network), image)
     assert shapes == {seen}
-
-
-def test_a_click_corrects_what_is_like_the_clicked_pixels_unless_the_mask_is_sure():
-    class Network(torch.nn.Module):  # two missed squares that look alike, and one that does not
-        def __init__(self, sure: float) -> None:
-            super().__init__()
-            self.sides = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
-            self.sure = sure
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            for side in self.sides:
-                side(x[:, :1])
-            found = x[:, :1] == 2  # another square, which the network finds
-            return torch.where(found, self.sure, -self.sure - 0.4)
-
-    task = Task(2, 1, "cell", roi_size=[128, 128], clicks=True)
-    image = torch.zeros(1, 3, 128, 128)
-    squares = {"clicked": (10, 10, 1), "alike": (80, 80, 1), "other": (80, 10, -1), "found": (10, 80, 2)}
-    for row, column, value in squares.values():
-        image[0, 0, row : row + 30, column : column + 30] = value
-    image[:, 1:] = draw_clicks({"cell": [(25, 25)]}, task.labels, (128, 128))
-    changed = {}
-    for sure in (0.1, 20.0):
-        mask = window_inferer(task)(image, Network(sure))[0, 0] > 0
-        changed[sure] = {
-            name: mask[r : r + 30, c : c + 30].float().mean().item() for name, (r, c, _) in squares.items()
-        }
-    assert changed[0.1] == {"clicked": 1, "alike": 1, "other": 0, "found": 1}
-    assert changed[20.0]["alike"] == 0
 
 
 @pytest.mark.parametrize("slice_axis", [-1, 2], ids=["picture", "slices"])

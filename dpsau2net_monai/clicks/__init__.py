@@ -1,6 +1,5 @@
-from .guidance import add_click, click_names, draw_clicks
+from .guidance import click_names, draw_clicks, require_clickable
 from .propagation import spread_clicks
 from .simulation import next_click
-from .training import ClickTraining
 
-__all__ = ["ClickTraining", "add_click", "click_names", "draw_clicks", "next_click", "spread_clicks"]
+__all__ = ["click_names", "draw_clicks", "next_click", "require_clickable", "spread_clicks"]

@@ -1,4 +1,4 @@
-"""Clicks as channels of the network's input."""
+"""Clicks as channels beside an image, as they go from a transform to an inferer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..data.labels import BACKGROUND, Labels
+from ..errors import InputError
 
-__all__ = ["add_click", "click_names", "draw_clicks"]
-
-SIGMA = {2: 4.0, 3: 2.0}  # of the Gaussian around a click, in pixels or voxels of what the network sees
+__all__ = ["click_names", "draw_clicks", "require_clickable"]
 
 
 def click_names(labels: Labels) -> list[str]:
@@ -18,26 +17,17 @@ def click_names(labels: Labels) -> list[str]:
     return [BACKGROUND, *labels.names]
 
 
-def add_click(channel: torch.Tensor, point: Sequence[float]) -> None:
+def require_clickable(labels: Labels, remedy: str) -> None:
     """
-    Draw a click into a channel, in place: a Gaussian of height 1, as of DeepEdit (Diaz-Pinto et al., "DeepEdit: Deep
-    Editable Learning for Interactive Segmentation of 3D Medical Images", 2022). Where clicks overlap, the larger value
-    stays, so that a second click at a place changes nothing.
-
     Args:
-        channel: (spatial...).
-        point: the click, in pixels or voxels.
+        labels: the classes.
+        remedy: what to do where they cannot be clicked.
+
+    Raises:
+        InputError: the classes overlap.
     """
-    sigma = SIGMA[channel.ndim]
-    box, patch = [], torch.ones([1] * channel.ndim, device=channel.device)
-    for axis, (center, side) in enumerate(zip(point, channel.shape)):
-        low, high = max(0, int(center - 4 * sigma)), min(side, int(center + 4 * sigma) + 1)
-        box.append(slice(low, high))
-        distance = torch.arange(low, high, device=channel.device) - center
-        shape = [-1 if other == axis else 1 for other in range(channel.ndim)]
-        patch = patch * torch.exp(-(distance**2) / (2 * sigma**2)).view(shape)
-    inside = channel[tuple(box)]
-    torch.maximum(inside, patch.to(channel.dtype), out=inside)
+    if not labels.softmax and len(labels.names) > 1:
+        raise InputError(f"classes that overlap cannot be clicked; {remedy}")
 
 
 def draw_clicks(clicks: Mapping[str, Sequence[Sequence[float]]], labels: Labels, shape: Sequence[int]) -> torch.Tensor:
@@ -50,11 +40,11 @@ def draw_clicks(clicks: Mapping[str, Sequence[Sequence[float]]], labels: Labels,
         shape: of the image, (spatial...).
 
     Returns:
-        (names, spatial...) of float32.
+        (names, spatial...) of float32: 1 at the clicks, else 0.
     """
     names = click_names(labels)
-    guidance = torch.zeros(len(names), *shape)
-    for channel, name in zip(guidance, names):
+    channels = torch.zeros(len(names), *shape)
+    for channel, name in zip(channels, names):
         for point in clicks.get(name, ()):
-            add_click(channel, point)
-    return guidance
+            channel[tuple(int(value + 0.5) for value in point)] = 1
+    return channels

@@ -42,8 +42,6 @@ class Task:
         flip_axes: axes of volumes that test-time augmentation flips, from 0: those that training flipped. None: all.
         instances: whether the network has one more output channel, which separates touching instances of a single
             class in pictures (see :func:`dpsau2net_monai.metrics.split_instances`).
-        clicks: whether the network has further input channels, with an annotator's clicks on the background and on each
-            class (see :func:`dpsau2net_monai.clicks.draw_clicks`).
 
     Raises:
         InputError: a setting is out of range.
@@ -59,7 +57,6 @@ class Task:
     roi_size: list[int] | None = None
     flip_axes: list[int] | None = None
     instances: bool = False
-    clicks: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", Labels(self.labels))
@@ -73,18 +70,11 @@ class Task:
             raise InputError(f"roi_size is {self.window}; a 2D network needs two sides, or three, one of which is 1")
         if self.instances and (len(self.labels.names) > 1 or self.image_dims > 2):
             raise InputError("instances is true, but only pictures of a single class have instances; set it to false")
-        if self.clicks and not (self.labels.softmax or len(self.labels.names) == 1):
-            raise InputError("clicks is true, but classes that overlap cannot be clicked; set it to false")
 
     @property
     def out_channels(self) -> int:
         """Number of channels of the network's output."""
         return self.labels.out_channels + self.instances
-
-    @property
-    def network_channels(self) -> int:
-        """Number of channels of the network's input: those of the images, and those of the clicks."""
-        return self.in_channels + (1 + len(self.labels.names)) * self.clicks
 
     @property
     def channel_names(self) -> list[str]:
@@ -147,6 +137,8 @@ def read_task(path: PathLike, **settings: Any) -> Task:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InputError(f"{path}: cannot be read as YAML; restore it") from error
         known = {one.name for one in fields(Task)}
+        if isinstance(content, dict) and content.pop("clicks", False):  # version 0.7.0 writes it
+            raise InputError(f"{path}: these weights have input channels for clicks; choose others, which need none")
         strange = set(content) - known if isinstance(content, Mapping) else {"no settings"}
         if strange:
             raise InputError(f"{path}: has {', '.join(sorted(strange))}; the settings are {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""The evaluation of a network that follows clicks."""
+"""The evaluation of masks that follow clicks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai.engines import Evaluator, SupervisedEvaluator
 from monai.metrics import compute_dice
 from monai.utils import ImageMetaKey
 
-from ..clicks import click_names, next_click
+from ..clicks import click_names, next_click, require_clickable
 from ..data.reading import name_of
 from ..data.task import Task
 from ..errors import InputError
@@ -35,8 +35,8 @@ Click = tuple[int, tuple[int, ...]]  # the class's code, and the point
 
 class ClickCurve:
     """
-    Ignite handler of an evaluator whose network takes clicks. A simulated annotator corrects the mask of each image
-    (see :func:`dpsau2net_monai.clicks.next_click`), click by click, and the network answers each of them. After the
+    Ignite handler of an evaluator whose inferer takes clicks. A simulated annotator corrects the mask of each image
+    (see :func:`dpsau2net_monai.clicks.next_click`), click by click, and the inferer answers each of them. After the
     last image, it writes ``clicks.csv`` to ``output_dir``: for each image the Dice after 0, 1, 2 ... clicks, and the
     number of clicks to a Dice of 0.90 and of 0.95, or all clicks where it is not reached. The Dice is the mean over the
     classes. An annotator who finds no error stops, and the Dice stays.
@@ -53,7 +53,7 @@ class ClickCurve:
         output_dir: folder to write to.
 
     Raises:
-        InputError: the network takes no clicks, or ``clicks`` is no number of clicks.
+        InputError: the classes overlap, or ``clicks`` is no number of clicks.
     """
 
     def __init__(
@@ -65,8 +65,7 @@ class ClickCurve:
     ) -> None:
         if not isinstance(clicks, int) or isinstance(clicks, bool) or clicks < 1:
             raise InputError(f"clicks is {clicks!r}; give the number of simulated clicks on an image, or 0")
-        if not task.clicks:
-            raise InputError(f"clicks is {clicks}, but the network takes no clicks: its task.yaml lacks clicks: true")
+        require_clickable(task.labels, "set clicks to 0")
         self.names = click_names(task.labels)
         self.clicks = clicks
         self.draw = AddClicksd("image", task.labels)
@@ -76,8 +75,8 @@ class ClickCurve:
     def attach(self, engine: Evaluator) -> None:
         """
         Args:
-            engine: a ``monai.engines.SupervisedEvaluator``. Its output has ``image``, without channels of clicks, and
-                ``label`` and ``pred``, (classes, spatial...) of 0 and 1.
+            engine: a ``monai.engines.SupervisedEvaluator``. Its output has ``image``, and ``label`` and
+                ``pred``, (classes, spatial...) of 0 and 1.
         """
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)

@@ -48,8 +48,6 @@ class LargeSegmenter:
     window the same weight, keeps the sums of the whole image in files, as floats, and cannot go on after it was killed.
     ``buffer_steps`` of ``SlidingWindowInferer`` sums up bands too, but needs the whole image and its logits in memory.
 
-    There are no clicks: their channels are 0.
-
     Args:
         task: what is segmented, in what images.
         network: the network, on ``device``.
@@ -184,7 +182,7 @@ class LargeSegmenter:
         }
 
     def _read(self, image: LargeImage, start: int, stop: int) -> torch.Tensor:
-        """Read rows as (channels of the network, width, rows), of a volume (channels, x, y, rows)."""
+        """Read rows as (channels, width, rows), of a volume (channels, x, y, rows)."""
         return self.convert([MetaTensor(image.read(start, stop))], [image.path]).as_tensor()  # type: ignore[attr-defined]
 
     def _statistics(self, image: LargeImage) -> dict[str, list[float]]:
@@ -249,7 +247,7 @@ class LargeSegmenter:
         importance = compute_importance_map(tuple(window), mode="gaussian", device=self.device)
         total = torch.zeros(self.task.out_channels, *padded[:-1], window[-1], device=self.device)
         weight = torch.zeros(*padded[:-1], window[-1], device=self.device)
-        band = torch.zeros(self.task.network_channels, *padded[:-1], window[-1], device=self.device)
+        band = torch.zeros(self.task.in_channels, *padded[:-1], window[-1], device=self.device)
         self.network.eval()
         windows = sum(map(len, columns.values()))
         with tqdm(
@@ -260,7 +258,7 @@ class LargeSegmenter:
                 rows = self._read(image, max(start - before[-1], 0), min(start - before[-1] + window[-1], size[-1]))
                 kept = [across for across in columns[start] if flat is None or not _is_flat(rows, across, before, flat)]
                 inside = _box(before, (*size[:-1], rows.shape[-1]))
-                band[: len(rows), *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
+                band[:, *inside] = torch.as_tensor(normalize({"image": rows})["image"]).to(self.device)
                 del rows  # a band of its own
                 for index in range(0, len(kept), self.sw_batch_size):
                     batch = kept[index : index + self.sw_batch_size]

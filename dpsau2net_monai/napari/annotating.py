@@ -42,13 +42,15 @@ class Queue:
     def __init__(self, images: Sequence[str], output: Path) -> None:
         self.path = output / RECORD
         self.images = {name_of(image): image for image in images}
-        self.entropy: dict[str, float] = {}
+        self.expected_dice: dict[str, float] = {}
         self.state: dict[str, str] = {}
         if self.path.is_file():
             try:
                 with open(self.path, newline="", encoding="utf-8") as file:
                     for row in csv.DictReader(file):
-                        self.entropy[row["image"]], self.state[row["image"]] = float(row["entropy"]), row["state"]
+                        self.state[row["image"]] = row["state"]
+                        if row.get("expected_dice"):  # version 0.7.0 had the entropy
+                            self.expected_dice[row["image"]] = float(row["expected_dice"])
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{self.path}: is not a record of annotated images; restore it or remove it"
@@ -56,32 +58,32 @@ class Queue:
 
     def rate(self, segmenter: Segmenter) -> None:
         """
-        Measure how uncertain the network is of each picture that was not measured before. A picture that cannot be read
-        is left out, with a warning.
+        Compute the Dice that the network expects of each picture's mask, where that was not done before. A picture that
+        cannot be read is left out, with a warning.
         """
-        for name in tqdm([name for name in self.images if name not in self.entropy], desc="rate", disable=None):
+        for name in tqdm([name for name in self.images if name not in self.expected_dice], desc="rate", disable=None):
             try:
                 array = read_stored(self.images[name])
                 logits = segmenter.logits(segmenter.prepare(array, array.ndim == 3))
             except InputError as error:
                 logging.getLogger("dpsau2net_monai").warning(f"left out: {error}")
                 continue
-            self.entropy[name] = segmenter.entropy(logits)
-            self.mark(name, LEFT)
+            self.expected_dice[name] = segmenter.expected_dice(logits)
+            self.mark(name, self.state.get(name, LEFT))
 
     def mark(self, name: str, state: str) -> None:
         """Write what became of a picture."""
         self.state[name] = state
         with whole_file(self.path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["image", "entropy", "state"])
-            writer.writerows([one, f"{self.entropy[one]:.6g}", self.state[one]] for one in self.state)
+            writer.writerow(["image", "expected_dice", "state"])
+            writer.writerows([one, self.expected_dice.get(one), state] for one, state in self.state.items())
 
     @property
     def left(self) -> list[str]:
         """Names of the pictures that are left, the least certain first."""
         left = [name for name in self.images if self.state.get(name) == LEFT]
-        return sorted(left, key=lambda name: -self.entropy[name])
+        return sorted(left, key=lambda name: self.expected_dice.get(name, 0.0))
 
 
 class Annotator(QWidget):

@@ -9,7 +9,7 @@ import torch
 from skimage.measure import label
 from skimage.segmentation import flood
 
-from ..clicks import click_names, draw_clicks
+from ..clicks import click_names, draw_clicks, require_clickable
 from ..data.task import Task
 from ..errors import InputError
 from .segmenting import Segmenter
@@ -23,12 +23,11 @@ Box = tuple[slice, slice]
 def require_clicks(task: Task) -> None:
     """
     Raises:
-        InputError: the network does not take clicks, or its images are volumes.
+        InputError: the classes overlap, or the images are volumes.
     """
-    if not task.clicks:
-        raise InputError("these weights take no clicks; train some with --clicks true, and choose their model.pt")
+    require_clickable(task.labels, "correct the labels by hand")
     if task.image_dims > 2:
-        raise InputError("these weights are for volumes; clicks correct pictures only")
+        raise InputError("these weights are for volumes, and clicks correct pictures only; correct the labels by hand")
 
 
 def _span(center: float, whole: int, side: int) -> slice:
@@ -44,7 +43,7 @@ def labels_around(
     Segment the window around a click, guided by all clicks in it.
 
     Args:
-        segmenter: of weights with clicks.
+        segmenter: of pictures.
         image: what :meth:`Segmenter.prepare` returns.
         clicks: points (row, column) by the names of :func:`dpsau2net_monai.clicks.click_names`.
         point: the click in the middle of the window.
@@ -66,9 +65,8 @@ def labels_around(
     for name in click_names(task.labels):
         shifted = (np.asarray(clicks.get(name, ()), float).reshape(-1, 2) - corner)[:, ::-1]
         inside[name] = shifted[((shifted >= -0.5) & (shifted < np.array(shape) - 0.5)).all(1)]
-    window = image[: task.in_channels, columns, rows]
-    guidance = draw_clicks(inside, task.labels, shape).to(window)
-    logits = segmenter.logits(torch.cat([window, guidance]))
+    window = image[:, columns, rows]
+    logits = segmenter.logits(torch.cat([window, draw_clicks(inside, task.labels, shape).to(window)]))
     labels = segmenter.labels(window, logits)
     if task.instances:  # a clicked instance is one, however unsure the network is of it
         left = (logits[0].cpu().numpy().T > 0) & (labels == 0)

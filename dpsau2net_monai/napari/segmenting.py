@@ -13,9 +13,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose
-from torch.distributions import Bernoulli, Categorical
 
 from ..data.picture_reader import stored_max
+from ..data.quality import expected_dice
 from ..data.reading import require_finite
 from ..errors import InputError
 
@@ -187,11 +187,12 @@ class Segmenter:
         result = self._postprocess({"image": image, "pred": logits})
         return result.get("instances", result["pred"])[0].cpu().numpy().T.astype(np.int32)
 
-    def entropy(self, logits: torch.Tensor) -> float:
-        """Return the mean entropy of the pixels' probabilities, in nats: how uncertain the network is of an image."""
-        of_classes = logits[: self.task.labels.out_channels].moveaxis(0, -1)
-        kind = Categorical if self.task.labels.softmax else Bernoulli
-        return float(kind(logits=of_classes).entropy().mean())
+    def expected_dice(self, logits: torch.Tensor) -> float:
+        """Return the Dice that the network itself expects of its mask, the foreground of all classes together."""
+        of_classes = logits[None, : self.task.labels.out_channels]
+        softmax = self.task.labels.softmax
+        foreground = 1 - of_classes.softmax(1)[:, 0] if softmax else of_classes.sigmoid().amax(1)
+        return float(expected_dice(foreground))
 
 
 @lru_cache(maxsize=1)

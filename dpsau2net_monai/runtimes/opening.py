@@ -84,7 +84,7 @@ def open_network(
 
     else:
         sides = [side for side in task.window if side > 1]
-        path = export_onnx(network, ckpt_path, task.network_channels, sides[: task.spatial_dims])
+        path = export_onnx(network, ckpt_path, task.in_channels, sides[: task.spatial_dims])
         full = OpenVinoNetwork(path) if runtime == "openvino" else OnnxNetwork(path, device, runtime == "tensorrt")
 
         def reduced(name: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The clicks of an annotator, as the network takes them."""
+"""The clicks of an annotator, as the inferer takes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..clicks import click_names, draw_clicks
+from ..clicks import click_names, draw_clicks, require_clickable
 from ..data.labels import Labels
 from ..data.reading import size_text
 from ..errors import InputError
@@ -23,11 +23,12 @@ FOREGROUND = "foreground"
 
 class AddClicksd(MapTransform):
     """
-    Append a channel with the clicks of each class to images (see :func:`dpsau2net_monai.clicks.draw_clicks`).
+    Append the clicks to images: a channel of the background and one of each class (see
+    :func:`dpsau2net_monai.clicks.draw_clicks`). An image without clicks stays as it is.
 
     An item of the dictionary with the name of a class, or ``background``, has its clicks, as MONAI Label sends them: a
     list of points in pixels or voxels of the image's file. Programs that know of no classes send ``foreground``, which
-    is the only class, where there is one. Without such items, the channels are 0.
+    is the only class, where there is one.
 
     ``monai.apps.deepedit.transforms.AddGuidanceFromPointsDeepEditd`` takes volumes only, and no change of orientation.
 
@@ -36,7 +37,7 @@ class AddClicksd(MapTransform):
         labels: the classes.
 
     Raises:
-        InputError: a click lies outside of the image, or is none.
+        InputError: a click lies outside of the image, or is none, or the classes overlap.
     """
 
     def __init__(self, keys: KeysCollection, labels: Labels) -> None:
@@ -55,8 +56,11 @@ class AddClicksd(MapTransform):
                 points = [point for one in dict.fromkeys(keys) for point in self._points(result.get(one), image, name)]
                 if points:
                     clicks[name] = self._moved(points, image)
-            guidance = draw_clicks(clicks, self.labels, image.shape[1:]).to(image)
-            result[key] = torch.cat([torch.as_tensor(image), torch.as_tensor(guidance)])
+            if not clicks:
+                continue
+            require_clickable(self.labels, "send no clicks")
+            channels = draw_clicks(clicks, self.labels, image.shape[1:]).to(image)
+            result[key] = torch.cat([torch.as_tensor(image), torch.as_tensor(channels)])
             if isinstance(image, MetaTensor):
                 result[key] = result[key].as_subclass(MetaTensor).copy_meta_from(image)
         return result

@@ -40,19 +40,13 @@ metrics mean" above.
 
 
 class _RowsFirst(nn.Module):
-    """
-    The network for images (y, x), as other programs have them. MONAI's are (x, y). Channels of clicks are 0, as these
-    programs have none.
-    """
+    """The network for images (y, x), as other programs have them. MONAI's are (x, y)."""
 
-    def __init__(self, network: nn.Module, click_channels: int) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.click_channels = click_channels
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        if self.click_channels:
-            image = nn.functional.pad(image, [0, 0, 0, 0, 0, self.click_channels])
         return self.network(image.transpose(2, 3)).transpose(2, 3)
 
 
@@ -158,7 +152,7 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
                 "id": "image",
                 "description": f"{data_in['format']} {values}{grey}",
                 "axes": _axes(
-                    list(data_in["channel_def"].values())[: task.in_channels],
+                    list(data_in["channel_def"].values()),
                     **{axis: {"size": {"min": SMALLEST, "step": STEP}} for axis in axes},
                 ),
                 "data": {"type": "float32"},
@@ -216,8 +210,7 @@ def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str, task: s
             "resampled; use --format monai"
         )
     metadata = package_metadata(root, task, settings)
-    network = load_network(root, files["models/model.pt"])
-    network = _RowsFirst(network, settings.network_channels - settings.in_channels).eval()
+    network = _RowsFirst(load_network(root, files["models/model.pt"])).eval()
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

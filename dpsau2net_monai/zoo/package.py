@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.config import PathLike
 from torch import nn
 
-from ..clicks import click_names
+from ..clicks import click_names, require_clickable
 from ..data import Task, read_task
 from ..errors import InputError
 from ..files import whole_folder
@@ -22,7 +22,7 @@ __all__ = ["NUCLEI", "check_order", "load_network", "package_bundle", "package_m
 
 PACKAGE = Path(__file__).parents[1]
 LEFT_OUT = ("cli.py", "__main__.py", "importers", "napari", "zoo")  # no config calls these parts of PACKAGE
-INTERACTIVE = "deepedit"  # in the name of a bundle: MONAI Label's mark of models that take clicks
+INTERACTIVE = "deepedit"  # in the name of a bundle: MONAI Label's mark of models whose masks follow clicks
 NUCLEI = "nuclei"  # the task whose files are in models/ and docs/; those of any other task are in tasks/TASK/
 DOCS = (".csv", ".ipynb", ".jpg", ".md", ".png", ".txt")
 
@@ -68,7 +68,7 @@ def task_files(root: Path, task: str) -> dict[str, Path]:
     return files | {f"docs/{name}": docs / name for name in ("README.md", "data_license.txt", *found)}
 
 
-def package_metadata(root: Path, name: str, task: Task) -> dict[str, Any]:
+def package_metadata(root: Path, name: str, task: Task, clicked: bool = False) -> dict[str, Any]:
     """
     Return the content of ``metadata.json`` for a task.
 
@@ -76,6 +76,7 @@ def package_metadata(root: Path, name: str, task: Task) -> dict[str, Any]:
         root: folder of the bundle.
         name: of the task. Its ``metadata.json`` is laid over that of the bundle, as MONAI lays one config over another.
         task: its settings. The numbers of channels, the output's channels and the spatial shape follow from them.
+        clicked: whether MONAI Label is to take clicks on the background too.
 
     Raises:
         InputError: the task's file is missing, is not JSON, or names another number of input channels.
@@ -95,13 +96,11 @@ def package_metadata(root: Path, name: str, task: Task) -> dict[str, Any]:
         )
     # a network for pictures takes any size; the strides of one for volumes are chosen for its window
     shape = ["32*n", "32*n"] if task.spatial_dims == 2 else task.window
-    clicked = [f"clicks on {name}" for name in click_names(task.labels)] if task.clicks else []
-    inputs = [*image["channel_def"].values(), *clicked]
     # MONAI Label takes every name here for a label, so the distance that separates instances has none; an annotator
     # also clicks on the background, which a network of a single class has no output for
-    outputs = click_names(task.labels) if task.clicks else task.labels.channel_names
-    named_inputs, channels = ({str(index): one for index, one in enumerate(names)} for names in (inputs, outputs))
-    image.update(num_channels=task.network_channels, spatial_shape=shape, channel_def=named_inputs)
+    names = click_names(task.labels) if clicked else task.labels.channel_names
+    image.update(num_channels=task.in_channels, spatial_shape=shape)
+    channels = {str(index): one for index, one in enumerate(names)}
     pred.update(num_channels=task.out_channels, spatial_shape=shape, channel_def=channels)
     return metadata
 
@@ -129,7 +128,8 @@ def package_bundle(bundle_root: PathLike, output: PathLike, name: str, task: str
     Args:
         bundle_root: folder of the bundle.
         output: folder to make the packaged bundle in.
-        name: of the packaged bundle, and of its folder.
+        name: of the packaged bundle, and of its folder. MONAI Label sends clicks to a bundle with ``deepedit`` in its
+            name.
         task: ``nuclei``, or a folder in the bundle's ``tasks`` with ``model.pt``, ``task.yaml``, ``metadata.json``,
             ``README.md`` and ``data_license.txt``.
 
@@ -137,18 +137,18 @@ def package_bundle(bundle_root: PathLike, output: PathLike, name: str, task: str
         The packaged bundle, ``output/name``. It is written whole or not at all.
 
     Raises:
-        InputError: the name cannot be used, the folder exists, there is no such task, or the bundle is incomplete.
+        InputError: the name cannot be used, the folder exists, there is no such task, the bundle is incomplete, or the
+            name has ``deepedit`` and the classes overlap.
     """
     root, target = Path(bundle_root), Path(output) / name
     check_order(root, target, name, task)
     files = task_files(root, task)
     load_network(root, files["models/model.pt"])
     settings = read_task(files["models/task.yaml"])
-    if settings.clicks != (INTERACTIVE in name.lower()):
-        text = "MONAI Label sends clicks to bundles with 'deepedit' in their name"
-        one = "the network takes clicks: put it in" if settings.clicks else "the network takes no clicks: leave it out"
-        raise InputError(f"'{name}': {text}, and {one}")
-    metadata = package_metadata(root, task, settings)
+    clicked = INTERACTIVE in name.lower()
+    if clicked:
+        require_clickable(settings.labels, f"leave '{INTERACTIVE}' out of the name")
+    metadata = package_metadata(root, task, settings, clicked)
     with whole_folder(target) as part:
         for path in ("LICENSE", "configs"):
             _copy(root / path, part / path)

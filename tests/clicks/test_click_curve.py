@@ -1,4 +1,4 @@
-"""Evaluating a network with the clicks of a simulated annotator, as `run evaluating --clicks N` does."""
+"""Evaluating masks with the clicks of a simulated annotator, as `run evaluating --clicks N` does."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import sys
 from pathlib import Path
 
 import monai.bundle
-import nibabel
 import numpy as np
 import pytest
-from following import HEIGHT, NETWORK, write_following
+import torch
+import yaml
+from bright import NETWORK, write_bright
 from PIL import Image
 from samples import write_volumes
 
-from dpsau2net_monai.clicks import next_click
-from dpsau2net_monai.clicks.guidance import SIGMA
-from dpsau2net_monai.data import Task, read_task, synthesize
-from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.clicks import draw_clicks, next_click, spread_clicks
+from dpsau2net_monai.data import Labels, Task, synthesize
+from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.handlers import ClickCurve
+from dpsau2net_monai.inferers import ClickInferer
 from dpsau2net_monai.report.clicks import ClickedImage, click_table, clicks_to
 
 CONFIGS = [str(Path(__file__).parents[2] / "bundle" / "configs" / name) for name in ("train.yaml", "evaluate.yaml")]
@@ -56,7 +58,7 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
 def pictures(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     synthesize(folder, 10, size=(60, 80))
-    write_following(folder / "model", Task(2, 3, "nucleus", roi_size=[128, 128], clicks=True), BRIGHTNESS)
+    write_bright(folder / "model", Task(2, 3, "nucleus", roi_size=[128, 128]), BRIGHTNESS)
     return folder
 
 
@@ -72,17 +74,24 @@ def test_the_curve_of_pictures_is_that_by_hand(pictures, evaluated):
     clicked = rows(evaluated / "clicks.csv")
     assert len(clicked) == 4
     for row in clicked:
-        pixels = np.asarray(Image.open(pictures / "images" / f"{row['image']}.png").convert("RGB"), float)
-        truth = (np.asarray(Image.open(pictures / "masks" / f"{row['image']}.png")) > 0).astype(int)
-        logit = BRIGHTNESS * ((pixels - pixels.mean()) / pixels.std()).mean(2) - 1
-        guidance, points, values = np.zeros((2, *truth.shape)), [], []
+        pixels = np.asarray(Image.open(pictures / "images" / f"{row['image']}.png").convert("RGB"), np.float32)
+        truth = (np.asarray(Image.open(pictures / "masks" / f"{row['image']}.png")) > 0).astype(int).T  # (x, y)
+        image = torch.from_numpy(((pixels - pixels.mean()) / pixels.std()).T.copy())
+        logit = BRIGHTNESS * image.mean(0) - 1
+        logits = torch.stack([torch.zeros_like(logit), logit])
+        clicks: dict[str, list] = {"background": [], "nucleus": []}
+        points, values, spread = [], [], torch.zeros_like(logits)
+        probability, found = logit.sigmoid(), (logit > 0).float()
+        expected = float(2 * (probability * found).sum() / (probability + found).sum())
         for _ in range(CLICKS + 1):
-            mask = (logit + HEIGHT * (guidance[1] - guidance[0]) >= 0).astype(int)
+            mask = (logit + spread[1] - spread[0] > 0).numpy().astype(int)
             values.append(dice(mask, truth))
-            code, point = next_click(mask.T, truth.T, points)  # MONAI has (x, y)
+            code, point = next_click(mask, truth, points)
             points.append(point)
-            squares = (np.indices(truth.shape) - np.reshape(point[::-1], (2, 1, 1))) ** 2
-            guidance[code] = np.maximum(guidance[code], np.exp(-squares.sum(0) / (2 * SIGMA[2] ** 2)))
+            clicks[["background", "nucleus"][code]].append(point)
+            drawn = draw_clicks(clicks, Labels("nucleus"), truth.shape)
+            share = min(max((ClickInferer.SURE[1] - expected) / (ClickInferer.SURE[1] - ClickInferer.SURE[0]), 0), 1)
+            spread = spread_clicks(drawn, logits, image, share)
         assert curve(row) == pytest.approx(values, abs=5e-3)
 
 
@@ -106,7 +115,6 @@ def test_what_follows_from_the_curve(evaluated):
 
 
 def test_overlays_show_the_image_in_its_colours(pictures, evaluated):
-    """Not the channels of clicks, with which it has five."""
     for path in (evaluated / "overlays").iterdir():
         overlay = np.asarray(Image.open(path), int)
         source = np.asarray(Image.open(pictures / "images" / path.name).convert("RGB"), int)
@@ -114,25 +122,15 @@ def test_overlays_show_the_image_in_its_colours(pictures, evaluated):
             assert (np.ptp(overlay, axis=2) > 5).mean() > 0.5
 
 
-def test_the_curve_of_volumes_is_that_by_hand(tmp_path):
-    """Two classes, voxels that are resampled, and orientations that are turned; a click fills a ball."""
+def test_volumes_follow_clicks(tmp_path):
+    """Two classes, voxels that are resampled, and orientations that are turned; without clicks, all is background."""
     write_volumes(tmp_path, {f"v{index}": ("turned", "straight")[index % 2] for index in range(10)}, (30, 34, 24))
-    spacing = 0.9
-    task = Task(3, 1, PARTS, "mr", [spacing] * 3, roi_size=[48, 48, 48], clicks=True)
-    write_following(tmp_path / "model", task)
-    clicked = evaluate(tmp_path, tmp_path / "model" / "model.pt", tmp_path / "eval", clicks=2)
-    turned = set()
+    write_bright(tmp_path / "model", Task(3, 1, PARTS, "mr", [0.9] * 3, roi_size=[48, 48, 48]))
+    clicked = evaluate(tmp_path, tmp_path / "model" / "model.pt", tmp_path / "eval", clicks=3)
+    assert len(clicked) == 4
     for row in clicked:
-        label = nibabel.load(tmp_path / "masks" / f"{row['image']}.nii.gz")
-        truth = np.asarray(label.dataobj).astype(int)
-        turned.add(bool(label.affine[0, 0] == 0))
-        code, point = next_click(truth * 0, truth)
-        sides = nibabel.affines.voxel_sizes(label.affine).reshape(3, 1, 1, 1)
-        distance = np.linalg.norm((np.indices(truth.shape) - np.reshape(point, (3, 1, 1, 1))) * sides, axis=0)
-        radius = spacing * SIGMA[3] * np.sqrt(2 * np.log(HEIGHT))
-        assert curve(row)[:2] == pytest.approx([0, dice(np.where(distance < radius, code, 0), truth)], abs=0.02)
-        assert curve(row)[2] > curve(row)[1] > 0.1
-    assert turned == {True, False}
+        values = curve(row)
+        assert values[0] == 0 < values[1] < values[3]
     page = (tmp_path / "eval" / "report.html").read_text()
     assert "axial slice of the first click" in page and page.count("<circle") >= 3
 
@@ -156,43 +154,33 @@ def test_an_annotator_stops_when_nothing_is_wrong():
 
 
 @pytest.mark.parametrize(
-    "task, clicks, says",
+    "labels, clicks, says",
     [
-        ({"clicks": False}, 3, "clicks is 3, but the network takes no clicks"),
-        ({"clicks": True}, "many", "clicks is 'many'; give the number"),
-        ({"clicks": True}, -1, "clicks is -1; give the number"),
-        ({"clicks": True}, True, "clicks is True; give the number"),
+        (["cell", "nucleus"], 3, "classes that overlap cannot be clicked; set clicks to 0"),
+        ("nucleus", "many", "clicks is 'many'; give the number"),
+        ("nucleus", -1, "clicks is -1; give the number"),
+        ("nucleus", True, "clicks is True; give the number"),
     ],
 )
-def test_what_cannot_be_clicked_is_said_in_one_line(task, clicks, says, pictures, tmp_path):
-    write_following(tmp_path / "model", Task(2, 3, "nucleus", roi_size=[128, 128], **task))
-    with pytest.raises(RuntimeError) as raised:
-        evaluate(pictures, tmp_path / "model" / "model.pt", tmp_path / "eval", clicks=clicks)
-    message = str(root_input_error(raised.value))
-    assert says in message and "\n" not in message
-    assert not (tmp_path / "eval").exists()
+def test_what_cannot_be_clicked_is_said_in_one_line(labels, clicks, says):
+    with pytest.raises(InputError, match=says):
+        ClickCurve(Task(2, 3, labels), clicks, dict, "nowhere")
 
 
 @pytest.mark.slow
-def test_a_training_with_clicks_and_its_evaluation_by_two_processes(pictures, tmp_path):
-    """They give what one gives."""
-    keys = {"bundle_root": "bundle", "dataset_dir": str(pictures), "size": 0.6}
-    quick = {"max_epochs": 1, "batch_size": 3, "roi_size": [32, 32], "num_workers": 0, "clicks": True}
-    run = {**keys, **quick, "ckpt_dir": str(tmp_path / "run"), "output_dir": str(tmp_path / "log")}
-    monai.bundle.run("training", config_file=CONFIGS[0], **run)
-    assert read_task(tmp_path / "run" / "task.yaml").network_channels == 5
-
-    keys = {**keys, "ckpt_path": str(tmp_path / "run" / "model.pt"), "clicks": 2}
-    monai.bundle.run("evaluating", config_file=CONFIGS, output_dir=str(tmp_path / "one"), **keys)
-    keys = {**keys, "config_file": str(CONFIGS), "output_dir": str(tmp_path / "two")}
+def test_an_evaluation_by_two_processes_gives_what_one_gives(pictures, evaluated, tmp_path):
+    weights = str(pictures / "model" / "model.pt")
+    keys = {"bundle_root": "bundle", "dataset_dir": str(pictures), "size": 0.6, "ckpt_path": weights, "clicks": CLICKS}
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump({"network_def": NETWORK}))
+    keys |= {"config_file": str([*CONFIGS, str(tmp_path / "network.yaml")]), "output_dir": str(tmp_path / "two")}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "evaluating"]
     command += [word for key, value in keys.items() for word in (f"--{key}", str(value))]
     result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
-    one, two = (rows(tmp_path / name / "clicks.csv") for name in ("one", "two"))
+    one, two = (rows(folder / "clicks.csv") for folder in (evaluated, tmp_path / "two"))
     assert [row.pop("image") for row in one] == [row.pop("image") for row in two] and len(one) == 4
     for first, second in zip(one, two):
         assert [*map(float, first.values())] == pytest.approx([*map(float, second.values())], abs=1e-4)
-    pages = [(tmp_path / name / "report.html").read_text() for name in ("one", "two")]
+    pages = [(folder / "report.html").read_text() for folder in (evaluated, tmp_path / "two")]
     assert len({tuple(re.findall(r"<h3>(.*?)</h3>|(\d clicks?, Dice [\d.]+)<", page)) for page in pages}) == 1

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from dpsau2net_monai.clicks import next_click
-from dpsau2net_monai.clicks.simulation import random_clicks
 
 
 def picture(**boxes: tuple[slice, slice]) -> np.ndarray:
@@ -45,17 +43,3 @@ def test_an_annotator_clicks_in_volumes():
     truth = np.zeros((20, 30, 16), int)
     truth[4:9, 10:15, 3:8] = 2
     assert next_click(truth * 0, truth) == (2, (6, 12, 5))
-
-
-def test_a_training_clicks_on_each_image_with_an_error():
-    truth = torch.from_numpy(np.stack([picture(c1=LARGE), picture(c2=SMALL), picture(c1=LARGE)]))
-    prediction = truth.clone()
-    prediction[0], prediction[2, 20:, :30] = 0, 2
-    places = set()
-    for _ in range(20):
-        missed, none, false = random_clicks(prediction, truth)
-        assert none is None and missed[0] == 1 and false[0] == 0
-        assert truth[(0, *missed[1])] == 1 and prediction[(2, *false[1])] == 2
-        assert missed[1] == [10, 10]  # the middle; that of a large error is no single point
-        places.add(tuple(false[1]))
-    assert len(places) > 3

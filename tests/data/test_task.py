@@ -14,6 +14,8 @@ def test_a_task_is_read_as_it_was_written(tmp_path):
     assert read_task(tmp_path / "task.yaml") == task
     assert read_task(tmp_path / "task.yaml", in_channels=4, modality=None).in_channels == 4
     assert read_task(tmp_path / "nowhere.yaml") == Task()
+    (tmp_path / "old.yaml").write_text("in_channels: 2\nclicks: false\n")
+    assert read_task(tmp_path / "old.yaml") == Task(in_channels=2)
     # the windows of volumes do not fit pictures
     picture = read_task(tmp_path / "task.yaml", spatial_dims=2, modality="picture")
     assert (picture.window, picture.spacing, picture.strides, picture.intensity) == ([256, 256], None, None, None)
@@ -26,6 +28,7 @@ def test_a_task_is_read_as_it_was_written(tmp_path):
         ("{", "cannot be read as YAML"),
         ("nucleus", "has no settings"),
         ("classes: 3", "has classes; the settings are"),
+        ("clicks: true", "these weights have input channels for clicks; choose others"),
         ("spatial_dims: 4", "spatial_dims is 4; it must be 2 or 3"),
         ("modality: photo", "modality is 'photo'; it must be one of picture, mr, ct"),
         ("spacing: [1, 0, 1]", "give three sizes over 0 in mm"),

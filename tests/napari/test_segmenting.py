@@ -166,7 +166,7 @@ def test_a_clicked_instance_is_one_however_unsure_the_network_is():
     found = disc(45, 15, 8) | disc(15, 40, 5)
 
     class Unsure:
-        task = Task(2, 1, "nucleus", roi_size=[64, 64], instances=True, clicks=True)
+        task = Task(2, 1, "nucleus", roi_size=[64, 64], instances=True)
 
         def logits(self, _: torch.Tensor) -> torch.Tensor:
             return torch.as_tensor(np.stack([np.where(found.T, 1.0, -1.0), np.full((60, 60), -9.0)]))
@@ -174,5 +174,5 @@ def test_a_clicked_instance_is_one_however_unsure_the_network_is():
         def labels(self, *_: torch.Tensor) -> np.ndarray:
             return np.zeros((60, 60), np.int32)  # the predicted distance is too low
 
-    _, labels = labels_around(Unsure(), torch.zeros(3, 60, 60), {"nucleus": [(45, 15)]}, (45, 15))
+    _, labels = labels_around(Unsure(), torch.zeros(1, 60, 60), {"nucleus": [(45, 15)]}, (45, 15))
     assert (labels == disc(45, 15, 8)).all()

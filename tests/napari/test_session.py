@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +11,6 @@ pytest.importorskip("napari.layers")
 pytestmark = [pytest.mark.napari, pytest.mark.slow]
 MINUTE = 60_000
 PLUGIN, PANEL = "dpsau2net-monai", "Segment and train"
-INTERACTIVE = Path(__file__).parents[2] / "bundle" / "tasks" / "nuclei_clicks" / "model.pt"
 MISSED, WRONG = (47, 51), (146, 80)  # a nucleus without label, and a label on none
 
 
@@ -28,7 +25,6 @@ def test_session(make_napari_viewer, qtbot, tmp_path, monkeypatch):
         assert len(np.unique(shown)) > 50
 
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
-    panel.choices.weights.value = INTERACTIVE
     panel.choices.dataset.value = dataset = tmp_path / "corrected_nuclei"
     for sample in ("fluorescence", "brightfield", "tissue"):
         viewer.layers.clear()

@@ -14,7 +14,6 @@ from skimage.draw import disk
 
 from dpsau2net_monai.data import Task, synthesize
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.networks import DPSAU2NetLite
 
 pytest.importorskip("napari.layers")
 from napari.layers import Labels  # noqa: E402
@@ -114,31 +113,39 @@ def test_problems_in_one_line(panel, qtbot, tmp_path, said, shape, weights, mess
     assert len(said) == 1 and message in said[0] and "\n" not in said[0]
 
 
-def test_clicks_need_their_weights(panel, said):
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (Task(2, 3, ["cell", "nucleus"]), "classes that overlap cannot be clicked"),
+        (Task(3, 1, strides=[[2, 2, 2]] * 3), "for volumes"),
+    ],
+)
+def test_what_cannot_be_clicked_is_said(panel, said, tmp_path, task, message):
+    write_untrained(tmp_path, task)
+    panel.choices.weights.value = tmp_path
     panel.choices.viewer.add_image(nuclei())
     panel.click.start_button.click()
-    assert len(said) == 1 and "take no clicks" in said[0]
+    assert len(said) == 1 and message in said[0]
     assert len(panel.choices.viewer.layers) == 1
 
 
-class Obedient(torch.nn.Module):
-    """A network that segments what is bright, and around each click what the click says."""
+class Bright(torch.nn.Module):
+    """A network that segments what is bright."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, :1] - 1 + 20 * ((images[:, 4:] > 0.6).float() - (images[:, 3:4] > 0.6).float())
+        return images[:, :1] - 4
 
 
 @pytest.mark.parametrize("stack", [False, True])
 def test_clicks(panel, monkeypatch, tmp_path, stack):
     """A click adds an instance or takes one away, and Ctrl+Z brings it back."""
-    task = Task(labels="nucleus", clicks=True, roi_size=[64, 64])
-    torch.save(DPSAU2NetLite(2, task.network_channels, 1).state_dict(), tmp_path / "model.pt")
-    task.write(tmp_path / "task.yaml")
+    write_untrained(tmp_path, Task(labels="nucleus", roi_size=[64, 64]))
     panel.choices.weights.value = tmp_path
-    monkeypatch.setattr(open_segmenter(panel.choices.settings), "_network", Obedient())
+    monkeypatch.setattr(open_segmenter(panel.choices.settings), "_network", Bright())
     image = np.zeros((96, 128), np.uint8)
     image[20:30, 20:30] = 200
     labels = np.where(image, 5, 0).astype(np.int32)
+    image[65:76, 105:116] = 40  # missed
     viewer = panel.choices.viewer
     viewer.add_image(np.stack([image] * 3) if stack else image)
     layer = viewer.add_labels(np.stack([labels] * 3) if stack else labels)
@@ -147,8 +154,7 @@ def test_clicks(panel, monkeypatch, tmp_path, stack):
     plane = (1,) if stack else ()
 
     nucleus.add([*plane, 70, 110])
-    rows, columns = np.nonzero(layer.data[plane] == 6)
-    assert 20 < len(rows) < 100 and (rows.mean(), columns.mean()) == (70, 110)
+    assert np.array_equal(layer.data[plane] == 6, image == 40)
     layer.undo()
     assert set(np.unique(layer.data)) == {0, 5}
     background.add([*plane, 25, 25])
@@ -214,7 +220,7 @@ def test_annotate(panel, qtbot, tmp_path):
     queue = Queue(images, tmp_path / "out")
     queue.rate(open_segmenter(panel.choices.settings))
     order = queue.left
-    assert [queue.entropy[name] for name in order] == sorted(queue.entropy.values(), reverse=True)
+    assert [queue.expected_dice[name] for name in order] == sorted(queue.expected_dice.values())
 
     def wait():
         qtbot.waitUntil(lambda: not panel.segment.running, timeout=MINUTE)
@@ -237,6 +243,15 @@ def test_annotate(panel, qtbot, tmp_path):
     annotator.save_button.click()
     assert not annotator.save_button.isEnabled() and "3 of 3" in annotator.status.text()
     assert {path.stem for path in (tmp_path / "out" / "images").iterdir()} == {order[0], order[2]}
+
+
+def test_record_of_an_earlier_version(tmp_path):
+    Image.fromarray(nuclei(64, 3)).save(tmp_path / "cells.png")
+    (tmp_path / "annotation.csv").write_text("image,entropy,state\ncells,0.1,done\nmore,0.2,left\n")
+    write_untrained(tmp_path / "run", Task(roi_size=[64, 64]))
+    queue = Queue([str(tmp_path / "cells.png")], tmp_path)
+    queue.rate(open_segmenter(Settings(tmp_path / "run")))
+    assert not queue.left and Queue([], tmp_path).state == {"cells": "done", "more": "left"}
 
 
 def test_damaged_record(tmp_path):

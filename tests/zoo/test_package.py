@@ -53,11 +53,33 @@ def test_metadata_follows_from_the_task(packages):
     assert not [key for key in hippocampus if "#" in key]
 
 
+@pytest.mark.parametrize(
+    "labels, says",
+    [
+        ("nucleus", {"0": "background", "1": "nucleus"}),
+        ({"background": 0, "one": 1, "two": 2}, {"0": "background", "1": "one", "2": "two"}),
+        (["cell", "nucleus"], "classes that overlap cannot be clicked; leave 'deepedit' out of the name"),
+    ],
+    ids=["one class", "two classes", "overlapping"],
+)
+def test_a_bundle_whose_name_has_deepedit_takes_clicks_on_the_background(labels, says, tmp_path, capsys):
+    """MONAI Label's labels are these names."""
+    bundle = shutil.copytree(ROOT / "bundle", tmp_path / "bundle")
+    write_untrained(bundle / "models", Task(2, 3, labels))
+    options = ["--name", "any_DeepEdit", "--bundle_root", str(bundle)]
+    status = main(["package", "--output", str(tmp_path), *options])
+    if isinstance(says, str):
+        (line,) = capsys.readouterr().err.splitlines()
+        assert status == 1 and says in line and not (tmp_path / "any_DeepEdit").exists()
+    else:
+        data = json.loads((tmp_path / "any_DeepEdit" / "configs" / "metadata.json").read_text())["network_data_format"]
+        assert data["outputs"]["pred"]["channel_def"] == says and data["inputs"]["image"]["num_channels"] == 3
+
+
 def test_the_weights_in_the_tree_fit_their_task(tmp_path):
     tasks = ["nuclei", *(path.parent.name for path in ROOT.glob("bundle/tasks/*/model.pt"))]
     for task in tasks:
-        kind = "deepedit" if "clicks" in task else "segmentation"
-        package_bundle(ROOT / "bundle", tmp_path, f"{task}_{kind}", task)
+        package_bundle(ROOT / "bundle", tmp_path, f"{task}_segmentation", task)
     assert len(list(tmp_path.iterdir())) == len(tasks)
 
 
@@ -150,7 +172,7 @@ def test_what_it_imports_is_in_its_metadata(packages):
         ("../nuclei", (), "consists of letters, digits and underscores"),
         ("nuclei_v2", (), "takes the text after '_v' for the bundle's version"),
         ("other", ("--bundle_root", "nowhere"), "nowhere: has no configs/metadata.json; --bundle_root names"),
-        ("other", ("--task", "heart"), "task is 'heart'; it must be one of nuclei, hippocampus, nuclei_clicks"),
+        ("other", ("--task", "heart"), "task is 'heart'; it must be one of nuclei, hippocampus, which"),
         ("other", ("--task", ".."), "task is '..'; it must be one of"),
     ],
 )
