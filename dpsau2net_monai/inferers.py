@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from threading import get_ident
-from typing import Any, cast
+from typing import Any, ClassVar, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from monai.inferers import Inferer, SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.utils import eval_mode
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import nn
 from torch.nn import functional
 
@@ -47,6 +49,9 @@ class WindowInferer(Inferer):
     def __repr__(self) -> str:  # for MONAI Label's log
         return f"{type(self).__name__}({self.options})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WindowInferer) and (self.task, self.options) == (other.task, other.options)
+
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         for module in network.modules() if isinstance(network, nn.Module) else ():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -71,6 +76,16 @@ def window_inferer(task: Task, **options: Any) -> Inferer:
     return ClickInferer(WindowInferer(task, **options), task.in_channels)
 
 
+class _Inferred(NamedTuple):
+    """What an inferer computed of the images that were clicked last."""
+
+    inferer: Inferer
+    state: tuple[Any, ...]
+    images: torch.Tensor
+    logits: torch.Tensor
+    features: torch.Tensor
+
+
 class ClickInferer(Inferer):
     """
     Make the mask follow the clicks, which :class:`dpsau2net_monai.transforms.AddClicksd` appends to the image. The
@@ -83,6 +98,10 @@ class ClickInferer(Inferer):
     In an image whose mask is good by its own probabilities, a click speaks only for what is near: its errors are few
     and differ, and a correction of one says nothing of the others.
 
+    The logits and features of the last image that was clicked are kept for each network, so that the next click on it
+    does not compute the network again. All instances share them, as MONAI Label makes a new one for each request. A
+    change of the weights through ``Tensor.data`` goes unnoticed.
+
     Args:
         inferer: inferer of the images.
         in_channels: number of channels of the image. Those of the clicks follow, the background's first.
@@ -90,6 +109,7 @@ class ClickInferer(Inferer):
 
     # by the validation images of the nuclei
     SURE = (0.93, 0.96)  # expected Dice from which on clicks speak less for what is far, and not at all
+    _kept: ClassVar[WeakKeyDictionary[nn.Module, _Inferred]] = WeakKeyDictionary()
 
     def __init__(self, inferer: Inferer, in_channels: int) -> None:
         super().__init__()
@@ -97,11 +117,14 @@ class ClickInferer(Inferer):
         self.in_channels = in_channels
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        images, clicks = inputs[:, : self.in_channels], inputs[:, self.in_channels :]
+        plain = convert_to_tensor(inputs, track_meta=False)
+        images, clicks = plain[:, : self.in_channels], plain[:, self.in_channels :]
         if not clicks.any():
-            return self.inferer(images, network, *args, **kwargs)
-        with _observed_features(network) as observed:
-            logits, features = self.inferer(images, observed, *args, **kwargs)
+            if isinstance(network, nn.Module):
+                self._kept.pop(network, None)  # frees its memory
+            return self.inferer(inputs[:, : self.in_channels], network, *args, **kwargs)
+        kept, features = self._infer(images, network, *args, **kwargs)
+        logits = kept.clone()
         single = clicks.shape[1] == 2  # a class without a channel of its background
         of_classes = logits[:, : 1 if single else clicks.shape[1]].float()
         if single:
@@ -113,7 +136,44 @@ class ClickInferer(Inferer):
         if single:
             spread = spread[:, 1:] - spread[:, :1]
         logits[:, : spread.shape[1]] += spread
-        return logits
+        return convert_to_dst_type(logits, inputs, dtype=logits.dtype)[0]
+
+    def _infer(
+        self, images: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits and the features of images, the kept ones where they would be the same."""
+        state = None if args or kwargs else _state(network, images)
+        key = cast(nn.Module, network)
+        if state:
+            kept = self._kept.get(key)
+            if kept and kept.state == state and kept.inferer == self.inferer and torch.equal(kept.images, images):
+                return kept.logits, kept.features
+            del kept
+            self._kept.pop(key, None)  # frees its memory
+        with _observed_features(network) as observed:
+            logits, features = self.inferer(images, observed, *args, **kwargs)
+        if state:
+            self._kept[key] = _Inferred(self.inferer, state, images.clone(), logits, features)
+        return logits, features
+
+
+def _state(network: Callable[..., Any], images: torch.Tensor) -> tuple[Any, ...] | None:
+    """
+    Return all that the logits of images depend on beside their values: their type, and the weights.
+
+    None: this cannot be told, or the network has to be computed each time: for gradients, in training mode, where
+    dropout is random, if it is a function, or if its weights are tensors of inference mode, whose changes torch does
+    not count.
+    """
+    if torch.is_grad_enabled() or not isinstance(network, nn.Module) or any(m.training for m in network.modules()):
+        return None
+    weights = [*network.parameters(), *network.buffers()]
+    if any(weight.is_inference() for weight in weights):
+        return None
+    kind = images.device.type
+    precision = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+    versions = [(id(weight), weight.data_ptr(), weight._version) for weight in weights]
+    return images.device, images.dtype, precision, versions
 
 
 @contextmanager

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
 import pytest
 import torch
 from bright import NETWORK, write_bright
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 
 from dpsau2net_monai.clicks import draw_clicks
 from dpsau2net_monai.data import Labels, Task
 from dpsau2net_monai.errors import InputError
-from dpsau2net_monai.inferers import BFloat16Inferer, TTAInferer, window_inferer
+from dpsau2net_monai.inferers import BFloat16Inferer, ClickInferer, TTAInferer, window_inferer
 from dpsau2net_monai.networks import DPSAU2NetLite
 from dpsau2net_monai.runtimes import open_network
 
@@ -165,6 +169,96 @@ def test_clicks_without_side_outputs(tmp_path):
             results.append(window_inferer(task)(torch.cat([image, clicks[None]], 1), network))
     assert torch.allclose(*results, atol=1e-3)
     assert results[0][0, 0, 9, 50] > 0 and results[0][0, 0, 40, 8] > 0 and results[0][0, 0, 30, 30] < 0
+
+
+@pytest.fixture
+def clicked():
+    """A network that counts its calls, and the function that segments an image with clicks by it."""
+    task = Task(2, 3, "nucleus", roi_size=[64, 64])
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, padding=1), torch.nn.BatchNorm2d(1), torch.nn.Dropout(0.5))
+    network.eval().calls = 0
+    network.register_forward_hook(lambda module, *_: setattr(module, "calls", module.calls + 1))
+
+    def segment(image, *points, network=network, **options):
+        clicks = draw_clicks({"nucleus": points}, task.labels, image.shape[2:])
+        inferer = window_inferer(task, **options)  # a new one for each request, as in MONAI Label
+        return inferer(torch.cat([image, clicks[None]], 1), network)
+
+    return network, segment
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_further_clicks_on_an_image_do_not_compute_the_network_again(clicked, mode):
+    network, segment = clicked
+    image, points = torch.rand(1, 3, 48, 40), [(9, 30), (40, 8), (20, 20)]
+    with mode():
+        for count in (1, 2, 3, 1):
+            expected = segment(image, *points[:count], network=deepcopy(network))
+            logits = segment(MetaTensor(image.clone(), meta={"count": count}), *points[:count])
+            assert torch.equal(logits.as_tensor(), expected) and logits.meta["count"] == count
+            logits.zero_()
+    assert network.calls == 1
+
+
+def test_what_is_kept_for_further_clicks_is_freed(clicked):
+    network, segment = clicked
+    before = len(ClickInferer._kept)
+    with torch.no_grad():
+        segment(torch.rand(1, 3, 48, 40), (9, 30))
+        assert len(ClickInferer._kept) == before + 1
+        segment(torch.rand(1, 3, 48, 40))
+        assert len(ClickInferer._kept) == before
+
+
+@torch.no_grad()
+def test_a_click_computes_the_network_again_if_anything_else_changed(clicked):
+    network, segment = clicked
+    image = torch.rand(1, 3, 48, 40)
+
+    def check(image=image, again=0, **options):
+        """The network is computed anew, with the result of another network, and the second time ``again``."""
+        expected = segment(image, (9, 30), network=deepcopy(network), **options)
+        for calls in (1, again):
+            calls += network.calls
+            assert torch.equal(segment(image, (9, 30), **options), expected) and network.calls == calls
+
+    check()
+    check(image.flip(2))
+    check(image[:, :, :40])
+    image += 1
+    check()
+    check(mode="gaussian")
+    with torch.autocast("cpu", torch.bfloat16):
+        check()
+    network[0].bias.add_(1)
+    check()
+    network[1].running_mean += 1
+    check()
+    network[0].weight = torch.nn.Parameter(2 * network[0].weight)
+    check()
+    with torch.inference_mode():
+        network[0].weight.mul_(2)
+        check()
+        network[0].weight = torch.nn.Parameter(2 * network[0].weight)
+        check(again=1)  # torch does not count the changes of such weights
+    network[0].weight = torch.nn.Parameter(network[0].weight.clone())
+    check()
+    network[0].train()  # as with dropout
+    check(again=1)
+    network.eval()
+    with torch.enable_grad():
+        check(again=1)
+
+
+@torch.no_grad()
+def test_requests_in_threads_follow_their_own_clicks(clicked):
+    network, segment = clicked
+    requests = [(torch.rand(1, 3, 48, 40), (row, 8)) for row in range(6)]
+    expected = [segment(*request, network=deepcopy(network)) for request in requests]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(5):
+            for logits, right in zip(pool.map(lambda request: torch.no_grad()(segment)(*request), requests), expected):
+                assert torch.equal(logits, right)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,7 @@ def spread_clicks(
 
     at_clicks = logits.flatten(1)[:, places].T
     values = features.flatten(1)
-    values = (values - values.mean(1, keepdim=True)) / values.std(1, keepdim=True).clamp(min=1e-3)
-    values = values.T / len(values) ** 0.5
+    values = functional.layer_norm(values, values.shape[1:], eps=1e-6).T / len(values) ** 0.5  # each standardised
     sides = [torch.arange(side, device=values.device, dtype=values.dtype) for side in features.shape[1:]]
     points = torch.cartesian_prod(*sides) / REACH[len(sides)]
     share = ANYWHERE[len(sides)] * anywhere
