@@ -156,7 +156,7 @@ def _convert_weights(args: argparse.Namespace) -> None:
 
 
 def _annotate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", help="folder of pictures")
+    parser.add_argument("images", help="folder of pictures, or of NIfTI volumes with weights for volumes")
     parser.add_argument("--output", required=True, help="folder of the dataset to write; a later call goes on with it")
     text = "weights to segment with: a model.pt, or the folder of a run (default: %(default)s)"
     parser.add_argument("--weights", default="bundle/models/model.pt", help=text)
@@ -191,7 +191,7 @@ COMMANDS = (
     ),
     Command(
         "annotate",
-        "correct the masks of a folder's pictures in napari, the least certain first",
+        "correct the masks of a folder's images in napari, the least certain first",
         _annotate_options,
         _annotate,
     ),

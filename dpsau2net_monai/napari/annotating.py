@@ -1,4 +1,4 @@
-"""Annotating a folder of pictures, one after the other."""
+"""Annotating a folder of images, one after the other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import napari
+import numpy as np
 from monai.config import PathLike
+from monai.data import MetaTensor
+from monai.transforms import Orientation
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from tqdm import tqdm
 
@@ -17,6 +21,7 @@ from ..data.picture_reader import read_stored
 from ..data.reading import is_volume
 from ..errors import InputError
 from ..files import whole_file
+from ..transforms import LoadInputImaged
 from .segmenting import SHIPPED, Segmenter, Settings, open_segmenter
 from .widgets import Panel
 from .widgets.choices import shown_errors
@@ -27,12 +32,22 @@ RECORD = "annotation.csv"
 LEFT, DONE, SKIPPED = "left", "done", "skipped"
 
 
+def _read(path: str) -> tuple[np.ndarray, bool, list[float]]:
+    """Return a picture, or a volume turned to (z, y, x), whether it has colours, and the size of a volume's voxels."""
+    if not is_volume(path):
+        array = read_stored(path)
+        return array, array.ndim == 3, []
+    stored = LoadInputImaged("image", channels=1, spatial_dims=3)({"image": path})["image"]
+    volume = cast(MetaTensor, Orientation("RAS")(stored))
+    return volume[0].numpy().T, False, volume.pixdim.tolist()[::-1]
+
+
 class Queue:
     """
-    The pictures of a folder and what became of them: the file ``annotation.csv`` in the output folder.
+    The images of a folder and what became of them: the file ``annotation.csv`` in the output folder.
 
     Args:
-        images: paths of the pictures.
+        images: paths of the pictures or volumes.
         output: folder of the record.
 
     Raises:
@@ -58,13 +73,12 @@ class Queue:
 
     def rate(self, segmenter: Segmenter) -> None:
         """
-        Compute the Dice that the network expects of each picture's mask, where that was not done before. A picture that
+        Compute the Dice that the network expects of each image's mask, where that was not done before. An image that
         cannot be read is left out, with a warning.
         """
         for name in tqdm([name for name in self.images if name not in self.expected_dice], desc="rate", disable=None):
             try:
-                array = read_stored(self.images[name])
-                logits = segmenter.logits(segmenter.prepare(array, array.ndim == 3))
+                logits = segmenter.logits(segmenter.prepare(*_read(self.images[name])))
             except InputError as error:
                 logging.getLogger("dpsau2net_monai").warning(f"left out: {error}")
                 continue
@@ -72,7 +86,7 @@ class Queue:
             self.mark(name, self.state.get(name, LEFT))
 
     def mark(self, name: str, state: str) -> None:
-        """Write what became of a picture."""
+        """Write what became of an image."""
         self.state[name] = state
         with whole_file(self.path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -81,18 +95,18 @@ class Queue:
 
     @property
     def left(self) -> list[str]:
-        """Names of the pictures that are left, the least certain first."""
+        """Names of the images that are left, the least certain first."""
         left = [name for name in self.images if self.state.get(name) == LEFT]
         return sorted(left, key=lambda name: self.expected_dice.get(name, 0.0))
 
 
 class Annotator(QWidget):
     """
-    The widget that opens one picture of a queue after the other, and saves its labels.
+    The widget that opens one image of a queue after the other, and saves its labels.
 
     Args:
         panel: the plugin's panel.
-        queue: the pictures.
+        queue: the images.
         output: the dataset to write.
     """
 
@@ -110,7 +124,7 @@ class Annotator(QWidget):
         self.open()
 
     def open(self) -> None:
-        """Open the least certain picture that is left, and segment it."""
+        """Open the least certain image that is left, and segment it."""
         viewer, total, left = self.panel.choices.viewer, len(self.queue.state), self.queue.left
         viewer.layers.clear()
         self.status.setText(f"{total - len(left)} of {total} images are finished")
@@ -119,19 +133,19 @@ class Annotator(QWidget):
         if left:
             self.name = left[0]
             with shown_errors():
-                array = read_stored(self.queue.images[self.name])
-                viewer.add_image(array, rgb=array.ndim == 3, name=self.name).reset_contrast_limits()
+                array, rgb, scale = _read(self.queue.images[self.name])
+                viewer.add_image(array, rgb=rgb, name=self.name, scale=scale or None).reset_contrast_limits()
                 self.panel.segment.start()
 
     def save(self) -> None:
-        """Save the labels of the picture, and open the next one."""
+        """Save the labels of the image, and open the next one."""
         with shown_errors():
             self._require_idle()
             if self.panel.save.write(self.output, self.name):
                 self._finish(DONE)
 
     def skip(self) -> None:
-        """Leave the picture out, and open the next one."""
+        """Leave the image out, and open the next one."""
         with shown_errors():
             self._require_idle()
             self._finish(SKIPPED)
@@ -147,24 +161,29 @@ class Annotator(QWidget):
 
 def annotate(images_folder: PathLike, output: PathLike, weights: PathLike = SHIPPED) -> None:
     """
-    Open napari on the pictures of a folder, one after the other, the least certain first. Each comes with the network's
+    Open napari on the images of a folder, one after the other, the least certain first. Each comes with the network's
     labels; what is saved is a dataset for training. The file ``annotation.csv`` in the output folder has what is done,
     and a later call goes on from there.
 
     Args:
-        images_folder: folder of pictures.
+        images_folder: folder of pictures, or with weights for volumes of volumes.
         output: folder of the dataset to write.
         weights: a ``model.pt`` or its folder.
 
     Raises:
-        InputError: the folder has no pictures or has volumes, or the weights cannot be used.
+        InputError: the folder has no images or some of another kind, or the weights cannot be used.
     """
-    images = [pair["image"] for pair in find_images(images_folder)]
-    pictures = [image for image in images if isinstance(image, str) and not is_volume(image)]
-    if len(pictures) < len(images):
-        raise InputError(f"{images_folder}: has volumes, or files of single channels; only pictures can be annotated")
-    queue = Queue(pictures, Path(output))
-    queue.rate(open_segmenter(Settings(Path(weights))))
+    segmenter = open_segmenter(Settings(Path(weights)))
+    volumes = segmenter.task.image_dims == 3
+    if volumes and segmenter.task.in_channels > 1:
+        raise InputError(f"{weights}: are for volumes of several channels, which cannot be annotated; choose others")
+    found = [pair["image"] for pair in find_images(images_folder)]
+    images = [image for image in found if isinstance(image, str) and is_volume(image) == volumes]
+    if len(images) < len(found):
+        wanted, others = ("volumes", "pictures") if volumes else ("pictures", "volumes")
+        raise InputError(f"{images_folder}: has {others}, or files of single channels; these weights take {wanted}")
+    queue = Queue(images, Path(output))
+    queue.rate(segmenter)
     viewer = napari.Viewer(title="DPSAU2-Net")
     panel = Panel(viewer)
     panel.choices.weights.value, panel.choices.dataset.value = weights, output

@@ -1,11 +1,14 @@
-"""Saving pictures and their labels as a dataset that ``check`` and training take."""
+"""Saving images and their labels as a dataset that ``check`` and training take."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import os
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import nibabel
 import numpy as np
 import tifffile
 import torch
@@ -17,7 +20,6 @@ from skimage.util import img_as_uint
 from ..data.images import files_by_stem
 from ..data.labels import Labels
 from ..errors import InputError
-from ..files import whole_file
 from ..transforms import SaveInstancesd, SaveMaskd
 
 __all__ = ["AlreadySavedError", "save_pair"]
@@ -28,19 +30,28 @@ class AlreadySavedError(InputError):
 
 
 def save_pair(
-    folder: Path, name: str, image: np.ndarray, labels: np.ndarray, classes: Labels, overwrite: bool = False
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    classes: Labels,
+    overwrite: bool = False,
+    scale: Sequence[float] = (),
 ) -> None:
     """
-    Write ``images/NAME.png`` or ``.tif``, ``masks/NAME.png`` and, of a single class, ``instances/NAME.tif``. The image
-    comes last, so that a process that is killed leaves no image without a mask.
+    Write ``images/NAME.png`` or ``.tif``, ``masks/NAME.png`` and, of a single class, ``instances/NAME.tif``; of a
+    volume, each as ``NAME.nii.gz``. The image comes last, so that a process that is killed leaves no image without a
+    mask.
 
     Args:
         folder: the dataset. It is made if it does not exist.
         name: of the image.
-        image: (row, column) or (row, column, colour). 8 bits become PNG, 16 bits and floating point TIFF.
-        labels: numbered instances of a single class, or codes of several classes: (row, column).
+        image: (row, column), (row, column, colour) or (z, y, x). Of pictures, 8 bits become PNG, 16 bits and floating
+            point TIFF.
+        labels: numbered instances of a single class, or codes of several classes: (row, column) or (z, y, x).
         classes: the classes.
         overwrite: whether to replace an image of this name.
+        scale: size of a voxel along each axis, in mm. It matters for volumes only.
 
     Raises:
         AlreadySavedError: the dataset has an image of this name, and ``overwrite`` is false.
@@ -49,26 +60,32 @@ def save_pair(
     former = files_by_stem(folder / "images").get(name, []) if (folder / "images").is_dir() else []
     if former and not overwrite:
         raise AlreadySavedError(f"{former[0]}: exists; overwrite it, or choose another folder")
-    pixels = _as_picture(image)
-    path = folder / "images" / f"{name}{'.png' if pixels.dtype == np.uint8 else '.tif'}"
-    meta = {ImageMetaKey.FILENAME_OR_OBJ: str(path)}
+    pixels = _as_picture(image) if labels.ndim == 2 else _as_volume(image)
+    suffix = ".nii.gz" if labels.ndim == 3 else ".png" if pixels.dtype == np.uint8 else ".tif"
+    path = folder / "images" / f"{name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
     numbers = torch.as_tensor(np.ascontiguousarray(labels.T.astype(np.int64)))[None]
     single = len(classes.names) == 1
     codes = (numbers > 0).long() if single else numbers
-    data: dict[Hashable, Any] = {
-        "image": MetaTensor(codes, meta=meta),
-        "mask": MetaTensor(codes, meta=meta),
-        "instances": numbers,
-    }
-    SaveMaskd("mask", str(folder / "masks"), classes)(data)
-    if single:
-        SaveInstancesd("instances", str(folder / "instances"), classes)(data)
-    with whole_file(path) as part:
-        if pixels.dtype == np.uint8:
+    with TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+        part = Path(temporary) / path.name
+        if labels.ndim == 3:
+            nibabel.save(nibabel.Nifti1Image(pixels.T, np.diag([*reversed(scale or [1.0] * 3), 1.0])), part)
+        elif pixels.dtype == np.uint8:
             Image.fromarray(pixels).save(part)
         else:
             photometric = "rgb" if pixels.ndim == 3 else "minisblack"
             tifffile.imwrite(part, pixels, photometric=photometric, compression="zlib", metadata=None)
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(part)}  # the masks of a volume have its header
+        data: dict[Hashable, Any] = {
+            "image": MetaTensor(codes, meta=meta),
+            "mask": MetaTensor(codes, meta=meta),
+            "instances": numbers,
+        }
+        SaveMaskd("mask", str(folder / "masks"), classes)(data)
+        if single:
+            SaveInstancesd("instances", str(folder / "instances"), classes)(data)
+        os.replace(part, path)
     for other in former:
         if other != path:
             other.unlink()
@@ -85,3 +102,8 @@ def _as_picture(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind != "b" and (image.min() < 0 or image.max() > np.iinfo(np.uint16).max):
         raise InputError(f"the image holds integers from {image.min()} to {image.max()}; convert it to 16 bits")
     return image.astype(np.uint16)
+
+
+def _as_volume(image: np.ndarray) -> np.ndarray:
+    """Return the voxels in a type that all readers of NIfTI know."""
+    return image if image.dtype in (np.uint8, np.int16, np.uint16, np.int32) else image.astype(np.float32)

@@ -12,14 +12,18 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, Invertd, SpatialResample
+from monai.utils import MetaKeys
 
 from ..data.picture_reader import stored_max
 from ..data.quality import expected_dice
 from ..data.reading import require_finite
 from ..errors import InputError
 
-__all__ = ["SHIPPED", "Segmenter", "Settings", "Stopped", "bundle_of", "open_segmenter", "planes", "weights_file"]
+__all__ = [
+    "SHIPPED", "Segmenter", "Settings", "Stopped", "bundle_of", "leading_axes", "open_segmenter", "planes",
+    "weights_file",
+]  # fmt: skip
 
 CONFIG = Path("configs", "inference.yaml")
 SHIPPED = Path(__file__).parents[2] / "bundle" / "models" / "model.pt"  # of the source repository
@@ -67,6 +71,22 @@ def bundle_of(weights: Path) -> Path:
     raise InputError(f"{weights}: is in no bundle; choose weights within a folder that has {CONFIG}")
 
 
+def leading_axes(ndim: int, image_dims: int) -> int:
+    """
+    Return the number of axes of a layer along which it has one image after the other.
+
+    Args:
+        ndim: number of axes of the layer, without those of channels and colours.
+        image_dims: number of axes of an image.
+
+    Raises:
+        InputError: the layer has fewer axes than an image.
+    """
+    if ndim < image_dims:
+        raise InputError(f"the layer has {ndim} dimensions, but the network takes {image_dims}D images")
+    return ndim - image_dims
+
+
 def planes(data: Any, image_dims: int, rgb: bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """
     Go through the images in the data of a layer.
@@ -82,10 +102,7 @@ def planes(data: Any, image_dims: int, rgb: bool) -> Iterator[tuple[tuple[int, .
     Raises:
         InputError: the data has fewer axes than an image.
     """
-    leading = data.ndim - rgb - image_dims
-    if leading < 0:
-        raise InputError(f"the layer has {data.ndim - rgb} dimensions, but the network takes {image_dims}D images")
-    for index in np.ndindex(*data.shape[:leading]):
+    for index in np.ndindex(*data.shape[: leading_axes(data.ndim - rgb, image_dims)]):
         yield index, np.asarray(data[index])
 
 
@@ -113,12 +130,15 @@ class Segmenter:
         load, *transforms = parser.get_parsed_content("preprocessing").transforms
         self._fit_channels = load.convert
         self._preprocess = Compose(transforms)
-        self._network = parser.get_parsed_content("network")
+        self._network = parser.get_parsed_content("network").eval()  # only then does ClickInferer keep its output
         self._inferer = parser.get_parsed_content("inferer")
         self._device = parser.get_parsed_content("device")
-        self._postprocess = Compose([parser.get_parsed_content(name) for name in ("postprocessing", "saving")])
+        self._activate, *transforms = parser.get_parsed_content("postprocessing").transforms
+        self._to_layer = SpatialResample(mode="bilinear", padding_mode="border")  # Invertd takes whole volumes only
+        transforms = [one for one in transforms if not isinstance(one, Invertd)]
+        self._postprocess = Compose([*transforms, parser.get_parsed_content("saving")])
 
-    def prepare(self, array: np.ndarray, rgb: bool, scale: Sequence[float] = ()) -> torch.Tensor:
+    def prepare(self, array: np.ndarray, rgb: bool, scale: Sequence[float] = ()) -> MetaTensor:
         """
         Do the bundle's preprocessing.
 
@@ -129,7 +149,8 @@ class Segmenter:
             scale: size of a voxel along each axis, in mm. It matters for volumes only.
 
         Returns:
-            (channels, spatial...) as the network takes it, in MONAI's order (x, y) or (x, y, z).
+            (channels, spatial...) as the network takes it, in MONAI's order (x, y) or (x, y, z). The grid of the array
+            is in the metadata, as ``original_affine`` and ``spatial_shape``.
 
         Raises:
             InputError: the array does not fit the network, or holds NaN.
@@ -143,9 +164,8 @@ class Segmenter:
             values /= stored_max(array)  # as PictureReader does
         else:
             affine = np.diag([*reversed(scale or [1.0] * 3), 1.0])
-        image = MetaTensor(
-            np.ascontiguousarray(values), affine=torch.as_tensor(affine), meta={"original_affine": affine}
-        )
+        meta = {MetaKeys.ORIGINAL_AFFINE: affine, MetaKeys.SPATIAL_SHAPE: values.shape[1:]}
+        image = MetaTensor(np.ascontiguousarray(values), affine=torch.as_tensor(affine), meta=meta)
         result = self._preprocess({"image": self._fit_channels([image], ["the layer"])})
         return result["image"]
 
@@ -177,14 +197,21 @@ class Segmenter:
         finally:
             handle.remove()
 
-    def labels(self, image: torch.Tensor, logits: torch.Tensor) -> np.ndarray:
+    def labels(self, image: MetaTensor, logits: torch.Tensor) -> np.ndarray:
         """
         Do the bundle's postprocessing.
+
+        Args:
+            image: what :meth:`prepare` returns, or a part of it with the grid of its labels in the metadata.
+            logits: of ``image``.
 
         Returns:
             Numbered instances of a single class, codes of several classes: integers (row, column) or (z, y, x).
         """
-        result = self._postprocess({"image": image, "pred": logits})
+        result = self._activate({"image": image, "pred": logits})
+        grid = (image.meta[key] for key in (MetaKeys.ORIGINAL_AFFINE, MetaKeys.SPATIAL_SHAPE))
+        result["pred"] = self._to_layer(MetaTensor(result["pred"], meta={MetaKeys.AFFINE: image.affine}), *grid)
+        result = self._postprocess(result)
         return result.get("instances", result["pred"])[0].cpu().numpy().T.astype(np.int32)
 
     def expected_dice(self, logits: torch.Tensor) -> float:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from bright_network import Bright
+from monai.data import MetaTensor
 from PIL import Image
 from samples import write_untrained
 
@@ -21,7 +23,7 @@ from dpsau2net_monai.errors import InputError
 pytest.importorskip("napari.layers")
 from dpsau2net_monai.napari.clicks import correct, labels_around  # noqa: E402
 from dpsau2net_monai.napari.saving import AlreadySavedError, save_pair  # noqa: E402
-from dpsau2net_monai.napari.segmenting import SHIPPED, Settings, Stopped, open_segmenter  # noqa: E402
+from dpsau2net_monai.napari.segmenting import SHIPPED, Segmenter, Settings, Stopped, open_segmenter  # noqa: E402
 
 pytestmark = pytest.mark.napari
 ROOT = Path(__file__).parents[2]
@@ -94,6 +96,52 @@ def test_stopping():
 
 
 @pytest.mark.parametrize(
+    ("shape", "scale", "window"),
+    [
+        ((90, 80), (), (64, 64)),
+        ((24, 48, 40), (1, 1, 1), (24, 32, 32)),
+        ((24, 48, 40), (2, 1, 1), (16, 32, 32)),  # thick slices
+        ((20, 40, 60), (3.1, -1, 0.6), (10, 32, 53)),  # rows from front to back
+    ],
+)
+def test_window_around_a_click(tmp_path, shape, scale, window):
+    """The labels of a window are those of the whole image there. The clicked voxel gets the class of the click."""
+    volume = Task(3, 1, "nucleus", "mr", spacing=[1, 1, 1], strides=[[2, 2, 2]] * 3, roi_size=[32, 32, 32])
+    write_untrained(tmp_path, volume if scale else Task(labels="nucleus", roi_size=[64, 64]))
+    segmenter = Segmenter(Settings(tmp_path))
+    segmenter._network = Bright()
+    array = np.zeros(shape, np.float32)
+    array[tuple(slice(n // 2, n // 2 + 4) for n in shape)] = 200
+    image = segmenter.prepare(array, False, scale)
+    whole = segmenter.labels(image, segmenter.logits(image))
+    assert whole.max() == 1
+    points = [tuple(n // 2 + 1 for n in shape), (0,) * len(shape), tuple(n - 1 for n in shape)]
+    for point in points:
+        box, labels = labels_around(segmenter, image, {}, point)
+        assert np.array_equal(labels, whole[box])
+        assert np.allclose(labels.shape, window, atol=1)
+        inner = tuple(place - span.start for place, span in zip(point, box))
+        name = "background" if whole[point] else "nucleus"
+        _, labels = labels_around(segmenter, image, {name: points[:1] if whole[point] else points[1:]}, point)
+        assert bool(labels[inner]) != bool(whole[point])
+    with pytest.raises(InputError, match="outside"):
+        labels_around(segmenter, image, {}, shape)
+
+
+def test_further_click_computes_no_network():
+    segmenter = open_segmenter(Settings(SHIPPED))
+    image = segmenter.prepare(np.eye(64, dtype=np.uint8) * 200, rgb=False)
+    computed: list[torch.Size] = []
+    handle = segmenter._network.register_forward_hook(lambda _, inputs, __: computed.append(inputs[0].shape))
+    labels_around(segmenter, image, {"nucleus": [(10, 10)]}, (10, 10))
+    assert computed
+    computed.clear()
+    labels_around(segmenter, image, {"nucleus": [(10, 10)], "background": [(40, 9)]}, (40, 9))
+    handle.remove()
+    assert not computed
+
+
+@pytest.mark.parametrize(
     ("weights", "message"),
     [("missing", "no such file"), ("run", "task.yaml")],
 )
@@ -124,13 +172,30 @@ def test_saved_pair(tmp_path, kind, capsys):
     assert [path.name for path in (tmp_path / "images").glob("one.*")] == ["one.png"]
 
 
+CLASSES = Labels({"background": 0, "one": 10, "two": 20})
+
+
 def test_saved_classes(tmp_path):
     """Masks of several classes have the values that the classes have, and there are no instances."""
     codes = np.arange(1200).reshape(30, 40) % 3
-    labels = Labels({"background": 0, "one": 10, "two": 20})
-    save_pair(tmp_path, "classes", np.zeros((30, 40, 3), np.uint8), codes, labels)
+    save_pair(tmp_path, "classes", np.zeros((30, 40, 3), np.uint8), codes, CLASSES)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "classes.png")), codes * 10)
     assert not (tmp_path / "instances").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float64, bool])
+def test_saved_volume(tmp_path, dtype):
+    """A volume and its mask are NIfTI with the voxels of the layer, and nothing else is left."""
+    image = np.random.default_rng(0).integers(0, 2, (5, 6, 7)).astype(dtype)
+    codes = np.arange(210).reshape(5, 6, 7) % 3
+    save_pair(tmp_path, "one", image, codes, CLASSES, scale=(3, 2, 1))
+    stored, mask = (nibabel.load(tmp_path / folder / "one.nii.gz") for folder in ("images", "masks"))
+    assert np.array_equal(np.asarray(stored.dataobj).T, image)
+    assert np.array_equal(np.asarray(mask.dataobj).T, codes * 10)
+    assert (stored.affine == np.diag([1, 2, 3, 1])).all() and (mask.affine == stored.affine).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "masks"}
+    with pytest.raises(AlreadySavedError, match="exists"):
+        save_pair(tmp_path, "one", image, codes, CLASSES)
 
 
 def disc(row: int, column: int, radius: int) -> np.ndarray:
@@ -157,6 +222,8 @@ def test_correction():
 
     classes = correct(labels, new, (45, 15), 7, False, 3)
     assert (classes == np.where(disc(45, 15, 8), 7, labels)).all()
+    removed = correct(labels, new * 0, (45, 15), 0, False, 3)
+    assert (removed == np.where(disc(45, 15, 4), 0, labels)).all()
 
     for point, code in (((15, 20), 1), ((45, 45), 0)):  # the network does not follow
         assert (correct(labels, new, point, code, True, 3) == labels).all()
@@ -174,5 +241,6 @@ def test_a_clicked_instance_is_one_however_unsure_the_network_is():
         def labels(self, *_: torch.Tensor) -> np.ndarray:
             return np.zeros((60, 60), np.int32)  # the predicted distance is too low
 
-    _, labels = labels_around(Unsure(), torch.zeros(1, 60, 60), {"nucleus": [(45, 15)]}, (45, 15))
+    image = MetaTensor(torch.zeros(1, 60, 60), meta={"original_affine": np.eye(4), "spatial_shape": (60, 60)})
+    _, labels = labels_around(Unsure(), image, {"nucleus": [(45, 15)]}, (45, 15))
     assert (labels == disc(45, 15, 8)).all()

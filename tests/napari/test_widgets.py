@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
-import torch
+from bright_network import Bright
 from PIL import Image
-from samples import write_untrained
+from samples import AFFINES, write_untrained
 from skimage.draw import disk
 
-from dpsau2net_monai.data import Task, synthesize
+from dpsau2net_monai.data import Task, name_of, synthesize
 from dpsau2net_monai.errors import InputError
 
 pytest.importorskip("napari.layers")
@@ -22,12 +23,16 @@ from npe2.manifest.utils import import_python_name  # noqa: E402
 from qtpy.QtWidgets import QMessageBox  # noqa: E402
 
 import dpsau2net_monai.napari  # noqa: E402
-from dpsau2net_monai.napari.annotating import Annotator, Queue  # noqa: E402
+from dpsau2net_monai.napari.annotating import Annotator, Queue, annotate  # noqa: E402
 from dpsau2net_monai.napari.segmenting import Settings, open_segmenter  # noqa: E402
 from dpsau2net_monai.napari.widgets import Panel  # noqa: E402
 
 pytestmark = pytest.mark.napari
 MINUTE = 60_000
+TASKS = {
+    "picture": Task(labels="nucleus", roi_size=[64, 64]),
+    "volume": Task(3, 1, "nucleus", "mr", spacing=[1, 1, 1], strides=[[2, 2, 2]] * 3, roi_size=[32, 32, 32]),
+}
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_problems_in_one_line(panel, qtbot, tmp_path, said, shape, weights, mess
     ("task", "message"),
     [
         (Task(2, 3, ["cell", "nucleus"]), "classes that overlap cannot be clicked"),
-        (Task(3, 1, strides=[[2, 2, 2]] * 3), "for volumes"),
+        (Task(3, 1, strides=[[2, 2, 2]] * 3), "the layer has 2 dimensions"),
     ],
 )
 def test_what_cannot_be_clicked_is_said(panel, said, tmp_path, task, message):
@@ -129,56 +134,65 @@ def test_what_cannot_be_clicked_is_said(panel, said, tmp_path, task, message):
     assert len(panel.choices.viewer.layers) == 1
 
 
-class Bright(torch.nn.Module):
-    """A network that segments what is bright."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, :1] - 4
-
-
-@pytest.mark.parametrize("stack", [False, True])
-def test_clicks(panel, monkeypatch, tmp_path, stack):
+@pytest.mark.parametrize(
+    ("kind", "planes", "plane", "changed"),
+    [("picture", (), (), [0]), ("stack", (3,), (1,), [1]), ("volume", (10,), (4,), [3, 4, 5])],
+)
+def test_clicks(panel, monkeypatch, tmp_path, kind, planes, plane, changed):
     """A click adds an instance or takes one away, and Ctrl+Z brings it back."""
-    write_untrained(tmp_path, Task(labels="nucleus", roi_size=[64, 64]))
+    write_untrained(tmp_path, TASKS["volume" if kind == "volume" else "picture"])
     panel.choices.weights.value = tmp_path
     monkeypatch.setattr(open_segmenter(panel.choices.settings), "_network", Bright())
     image = np.zeros((96, 128), np.uint8)
     image[20:30, 20:30] = 200
-    labels = np.where(image, 5, 0).astype(np.int32)
     image[65:76, 105:116] = 40  # missed
+    image = np.broadcast_to(image, (*planes, 96, 128)).copy()
+    if kind == "volume":
+        image[:2] = image[7:] = 0
+    labels = np.where(image > 100, 5, 0).astype(np.int32)
     viewer = panel.choices.viewer
-    viewer.add_image(np.stack([image] * 3) if stack else image)
-    layer = viewer.add_labels(np.stack([labels] * 3) if stack else labels)
+    scale = [2, 1, 1][-image.ndim :]
+    viewer.add_image(image, scale=scale)
+    layer = viewer.add_labels(labels.copy(), scale=scale)
     panel.click.start_button.click()
     background, nucleus = (viewer.layers[f"clicks: {name}"] for name in ("background", "nucleus"))
-    plane = (1,) if stack else ()
 
     nucleus.add([*plane, 70, 110])
-    assert np.array_equal(layer.data[plane] == 6, image == 40)
+    added, missed = layer.data == 6, image == 40
+    assert added[plane][70, 110] and not added[~missed].any()
+    assert kind == "volume" or np.array_equal(added[plane], missed[plane])  # in volumes, a click reaches less far
+    assert list(np.flatnonzero(added.any((-1, -2)))) == changed
     layer.undo()
-    assert set(np.unique(layer.data)) == {0, 5}
+    assert np.array_equal(layer.data, labels)
     background.add([*plane, 25, 25])
     assert layer.data[plane][25, 25] == 0 and layer.data[plane][20, 20] == 5
-    if stack:
-        assert np.array_equal(layer.data[[0, 2]], [labels] * 2)
 
 
-def test_save_asks_before_it_overwrites(panel, monkeypatch, tmp_path, qtbot, said):
-    panel.choices.viewer.add_image(nuclei(), name="a picture/1")
-    panel.choices.viewer.add_labels(np.ones((96, 96), np.int32))
+@pytest.mark.parametrize("kind", ["picture", "volume"])
+def test_save_asks_before_it_overwrites(panel, monkeypatch, tmp_path, said, kind):
+    shape, path = {"picture": ((96, 96), "a_picture_1.tif"), "volume": ((8, 9, 10), "a_picture_1.nii.gz")}[kind]
+
+    def saved() -> np.ndarray:
+        path_of = tmp_path / "data" / "instances" / path
+        return tifffile.imread(path_of) if kind == "picture" else np.asarray(nibabel.load(path_of).dataobj).T
+
+    TASKS[kind].write(tmp_path / "task.yaml")
+    (tmp_path / "model.pt").touch()
+    panel.choices.weights.value = tmp_path
+    panel.choices.viewer.add_image(np.ones(shape, np.uint8), name="a picture/1")
+    panel.choices.viewer.add_labels(np.ones(shape, np.int32))
     panel.save.save_button.click()
     assert len(said) == 1 and "name a folder" in said[0]
-    panel.choices.dataset.value = tmp_path
+    panel.choices.dataset.value = tmp_path / "data"
     panel.save.save_button.click()
-    path = tmp_path / "instances" / "a_picture_1.tif"
-    assert tifffile.imread(path).all()
-    panel.choices.labels.value.data = np.zeros((96, 96), np.int32)
+    assert saved().shape == shape and saved().all()
+    panel.choices.labels.value.data = np.zeros(shape, np.int32)
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
     monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
     panel.save.save_button.click()
-    assert tifffile.imread(path).all()
+    assert saved().all()
     panel.save.save_button.click()
-    assert not tifffile.imread(path).any()
+    assert not saved().any()
 
 
 @pytest.mark.slow
@@ -209,12 +223,17 @@ def test_train(panel, qtbot, tmp_path, said, monkeypatch):
     assert open_segmenter(Settings(runs / "2"))
 
 
-def test_annotate(panel, qtbot, tmp_path):
+@pytest.mark.parametrize("kind", ["picture", "volume"])
+def test_annotate(panel, qtbot, tmp_path, kind):
     """The least certain image comes first; a new session goes on with what is left."""
-    write_untrained(tmp_path / "run", Task(roi_size=[64, 64]))  # uncertain of everything
+    write_untrained(tmp_path / "run", TASKS[kind])  # uncertain of everything
+    (tmp_path / "images").mkdir()
     for name, array in {"black": np.zeros((64, 64), np.uint8), "cells": nuclei(64, 3), "more": nuclei(80, 5)}.items():
-        (tmp_path / "images").mkdir(exist_ok=True)
-        Image.fromarray(array).save(tmp_path / "images" / f"{name}.png")
+        if kind == "picture":
+            Image.fromarray(array).save(tmp_path / "images" / f"{name}.png")
+        else:
+            volume = nibabel.Nifti1Image(np.stack([array[:40, :32]] * 16), AFFINES["turned"])
+            nibabel.save(volume, tmp_path / "images" / f"{name}.nii.gz")
     images = [str(path) for path in (tmp_path / "images").iterdir()]
     panel.choices.weights.value = tmp_path / "run"
     queue = Queue(images, tmp_path / "out")
@@ -230,7 +249,12 @@ def test_annotate(panel, qtbot, tmp_path):
     assert panel.choices.image.value.name == order[0]
     panel.choices.labels.value.data[:] = 7
     annotator.save_button.click()
-    assert (tifffile.imread(tmp_path / "out" / "instances" / f"{order[0]}.tif") == 7).all()
+    if kind == "picture":
+        assert (tifffile.imread(tmp_path / "out" / "instances" / f"{order[0]}.tif") == 7).all()
+    else:  # turned, so that the axes are those of the affine
+        stored = nibabel.load(tmp_path / "out" / "instances" / f"{order[0]}.nii.gz")
+        assert stored.shape == (32, 16, 40) and stored.header.get_zooms() == (1.5, 1, 1.25)
+        assert (np.asarray(stored.dataobj) == 7).all()
     wait()
     annotator.skip_button.click()
     wait()
@@ -242,7 +266,7 @@ def test_annotate(panel, qtbot, tmp_path):
     wait()
     annotator.save_button.click()
     assert not annotator.save_button.isEnabled() and "3 of 3" in annotator.status.text()
-    assert {path.stem for path in (tmp_path / "out" / "images").iterdir()} == {order[0], order[2]}
+    assert {name_of(path) for path in (tmp_path / "out" / "images").iterdir()} == {order[0], order[2]}
 
 
 def test_record_of_an_earlier_version(tmp_path):
@@ -258,3 +282,13 @@ def test_damaged_record(tmp_path):
     (tmp_path / "annotation.csv").write_text("image,entropy\ncells,0.1\n")
     with pytest.raises(InputError, match="annotation.csv"):
         Queue([], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["picture", "volume"])
+def test_images_of_another_kind(tmp_path, kind):
+    write_untrained(tmp_path / "run", TASKS[kind])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ("one.nii.gz" if kind == "picture" else "one.png")).touch()
+    with pytest.raises(InputError, match=f"these weights take {kind}s"):
+        annotate(tmp_path / "images", tmp_path / "out", tmp_path / "run")
+    assert not (tmp_path / "out").exists()

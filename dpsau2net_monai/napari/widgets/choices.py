@@ -14,7 +14,7 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from ...errors import InputError, root_input_error
-from ..segmenting import SHIPPED, Settings
+from ..segmenting import SHIPPED, Settings, leading_axes
 
 __all__ = ["Choices", "show_problem", "shown_errors"]
 
@@ -89,6 +89,11 @@ class Choices:
         """Size of the labels of the image."""
         return tuple(self.data.shape[self.channels.value :][: self.axes])
 
+    @property
+    def scale(self) -> list[float]:
+        """Size of the image's pixels or voxels along the last axes, at most three."""
+        return [float(size) for size in self.require_image().scale[-3:]]
+
     def require_image(self) -> Image:
         """
         Raises:
@@ -116,10 +121,15 @@ class Choices:
         return {"scale": image.scale[-self.axes :], "translate": image.translate[-self.axes :]}
 
     def plane(self, image_dims: int) -> tuple[int, ...]:
-        """Return the indices of the image that napari shows, on the axes before the last ``image_dims`` ones."""
+        """
+        Return the indices of the image that napari shows, on the axes before the last ``image_dims`` ones.
+
+        Raises:
+            InputError: there is no image, or it has fewer axes.
+        """
         step = self.viewer.dims.current_step[-self.axes :]
-        return tuple(int(index) for index in step[: self.axes - image_dims])
+        return tuple(int(index) for index in step[: leading_axes(self.axes, image_dims)])
 
     def array(self, plane: tuple[int, ...]) -> np.ndarray:
-        """Return an image, (row, column), with a first axis of channels or a last one of colours."""
+        """Return an image, (row, column) or (z, y, x), with a first axis of channels or a last one of colours."""
         return np.asarray(self.data[plane])

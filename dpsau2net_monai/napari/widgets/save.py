@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QMessageBox, QPushButton, QVBoxLayout, QWidget
 
-from ...data import read_task
+from ...data import Task, read_task
 from ...errors import InputError
 from ..saving import AlreadySavedError, save_pair
 from ..segmenting import weights_file
@@ -18,7 +19,7 @@ __all__ = ["SavePart"]
 
 
 class SavePart(QWidget):
-    """The part of the panel that saves the image, or the plane of a stack, with its labels."""
+    """The part of the panel that saves the image, or the one of a stack that napari shows, with its labels."""
 
     def __init__(self, choices: Choices) -> None:
         super().__init__()
@@ -36,9 +37,14 @@ class SavePart(QWidget):
             if folder == Path():
                 raise InputError("name a folder for the dataset first")
             name = re.sub(r"[^\w.-]+", "_", self.choices.require_image().name)
-            name = "_".join([name, *(f"{index:04d}" for index in self.choices.plane(2))])
+            dims = self._task().image_dims
+            joint = "_" if dims == 2 else "-"  # a volume NAME_0001 would be a channel of NAME
+            name = joint.join([name, *(f"{index:04d}" for index in self.choices.plane(dims))])
             if self.write(folder, name):
                 show_info(f"saved: {name}")
+
+    def _task(self) -> Task:
+        return read_task(weights_file(self.choices.settings.ckpt_path).with_name("task.yaml"))
 
     def write(self, folder: Path, name: str) -> bool:
         """
@@ -50,17 +56,19 @@ class SavePart(QWidget):
         Raises:
             InputError: it cannot be saved.
         """
-        choices = self.choices
+        choices, task = self.choices, self._task()
         labels = choices.require_labels()
-        plane = choices.plane(2)
+        plane = choices.plane(task.image_dims)
         image = choices.array(plane)
         if choices.channels.value:
             raise InputError("an image of several channels cannot be saved here; save its channels as RGB")
-        classes = read_task(weights_file(choices.settings.ckpt_path).with_name("task.yaml")).labels
+        if task.image_dims == 3 and choices.require_image().rgb:
+            raise InputError("a volume of colours cannot be saved here; convert it to grey")
+        save = partial(save_pair, folder, name, image, labels.data[plane], task.labels, scale=choices.scale)
         try:
-            save_pair(folder, name, image, labels.data[plane], classes)
+            save()
         except AlreadySavedError as error:
             if QMessageBox.question(self, "Overwrite?", str(error)) != QMessageBox.StandardButton.Yes:
                 return False
-            save_pair(folder, name, image, labels.data[plane], classes, overwrite=True)
+            save(overwrite=True)
         return True

@@ -62,8 +62,9 @@ class SegmentPart(QWidget):
             choices = self.choices
             image = choices.require_image()
             self._stop = Event()
-            scale = [float(size) for size in image.scale[-3:]]
-            worker = _segment(choices.settings, choices.data, image.rgb, choices.channels.value, scale, self._stop)
+            worker = _segment(
+                choices.settings, choices.data, image.rgb, choices.channels.value, choices.scale, self._stop
+            )
             self._layer: Labels | None = None
             self._shape = choices.shape
             self._options = {"name": f"{image.name} labels", **choices.placement()}
