@@ -33,11 +33,10 @@ class Design(NamedTuple):
     # Both tables go from the finest to the deepest resolution. The decoder has no entry for the deepest one.
     encoder: tuple[Stage, ...]
     decoder: tuple[Stage, ...]
-    stem_channels: int | None = None  # of a strided convolution before the first stage; None: no such convolution
+    # Of a strided convolution before the first stage. The heads then compute a logit for each pixel of the image in the
+    # channels of their own pixels. None: no such convolution.
+    stem_channels: int | None = None
     kernel_size: int = 7  # of the depthwise convolutions
-    # The stem halves the resolution. True: the heads compute a logit for each pixel of the image, in the channels of a
-    # pixel of the stages. False: the logits are interpolated.
-    subpixel: bool = False
     # whether the decoder's split attention sees its input before it is resized, at an eighth of the cost in 3D
     attend_before_resize: bool = False
 
@@ -148,13 +147,13 @@ class DPSAU2Net(nn.Module):
             raise ValueError(f"{type(self).__name__} needs {steps} strides in {spatial_dims}D, got {len(strides)}")
         factors = [ensure_tuple_rep(stride, spatial_dims) for stride in strides or [2] * steps]
         self.deep_supervision = deep_supervision
-        self.strided = stem_channels is not None
         self.attend_before_resize = design.attend_before_resize
         # the pixels of the image that a position of the heads has logits for
-        self.factors: list[int] = list(factors[0]) if self.strided and design.subpixel else [1] * spatial_dims
+        self.factors: list[int] = [1] * spatial_dims if stem_channels is None else list(factors[0])
 
         # An inner U pools as the network does below it.
-        inner = (factors[1:] if self.strided else factors) + [factors[-1]] * max(s.height for s in design.encoder)
+        inner = list(factors if stem_channels is None else factors[1:])
+        inner += [factors[-1]] * max(stage.height for stage in design.encoder)
 
         def block(n_in: int, stage: Stage, level: int) -> RSDPU:
             return RSDPU(
@@ -227,15 +226,16 @@ class DPSAU2Net(nn.Module):
         fused = self.fuse(torch.cat(logits, dim=1))
         if self.deep_supervision and self.training:
             return torch.stack([self.enlarge(logit, image) for logit in [fused] + logits], dim=1)
-        return self.enlarge(fused, image) if self.strided else fused
+        return self.enlarge(fused, image)
 
     def enlarge(self, logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Bring ``logits`` from the resolution of the first stage to that of ``image``."""
         if max(self.factors) == 1:
-            return resize_like(logits, image)
+            return logits
         logits = sub_pixel(logits, self.factors)
-        for axis in range(2, image.dim()):  # a stem of an odd size rounds up
-            logits = logits.narrow(axis, 0, image.shape[axis])
+        # The stem rounds an odd size up. An exported program with a view in place of the copy takes odd sizes only.
+        for axis in range(2, image.dim()):
+            logits = logits.index_select(axis, torch.arange(image.shape[axis], device=image.device))
         return logits
 
 
@@ -244,8 +244,9 @@ class DPSAU2NetLite(DPSAU2Net):
     DPSAU2-Net at a fraction of its cost.
 
     The design is the same, but there are fewer stages with fewer channels. A strided stem halves the resolution, so the
-    nested U works at half of the image's resolution and its logits are enlarged at the end. The inner Us have fewer
-    levels than those of the full network, because there are fewer resolutions below them.
+    nested U works at half of the image's resolution. Its heads compute four logits at each position in 2D and eight in
+    3D, one for each pixel of the image. The inner Us have fewer levels than those of the full network, because there
+    are fewer resolutions below them.
 
     A forward pass with an image of 256 x 256 pixels takes 3.8 GFLOP (full network: 111 GFLOP); ``benchmarks/speed.py``
     measures the time. Much of the difference comes from the stem: without it (``stem_channels=None``), training takes
@@ -286,7 +287,6 @@ class DPSAU2NetLite(DPSAU2Net):
             ),
             stem_channels=16,
             kernel_size=3,
-            subpixel=True,
             attend_before_resize=True,
         ),
     }
