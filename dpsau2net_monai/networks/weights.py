@@ -73,7 +73,7 @@ def load_weights(network: nn.Module, path: PathLike) -> None:
     problem = _first_mismatch(network.state_dict(), weights)
     if problem:
         name = type(network).__name__
-        advice = "use the network that was trained, with its task.yaml beside the weights"
+        advice = "use the network that was trained, in its version, with its task.yaml beside the weights"
         raise InputError(f"{path}: does not match this {name}: {problem}; {advice}")
     network.load_state_dict(weights)
     logging.getLogger("dpsau2net_monai").info(f"weights: {path}")
