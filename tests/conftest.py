@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import ForkServer
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +30,9 @@ def make_environment(tmp_path_factory) -> Callable[[], Callable[..., subprocess.
         (site_packages / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
         python = root / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 
-        def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-            environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-            command = [python, *arguments]
-            return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
-
-        return run
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        server = ForkServer(python, environment)
+        return lambda folder, *arguments: server.run(arguments, folder, environment)
 
     return make

@@ -205,9 +205,7 @@ def compare(data: str, weights: Path) -> None:
         with torch.inference_mode():
             output = inferer(batch["image"].to(parser.get_parsed_content("device")), network)[0].cpu()
         output = torch.cat([output[:5].sigmoid(), output[5:]]).numpy()
-        true = true_instances(
-            parser["instances_dir"] and f"{data}/instances", batch["image_path"][0], batch["label"][0, 0]
-        )
+        true = true_instances(f"{data}/instances", batch["image_path"][0], batch["label"][0, 0])
         for name, rule in RULES.items():
             metrics = instance_metrics(true, rule(output))
             found[name].append((metrics["instance_ap"], metrics["instance_ap50"]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from processes import fork_server
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundle" / "configs"
@@ -21,18 +21,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def bundle_command(run_id: str, *configs: str, program: tuple[str, ...] = (sys.executable,), **keys) -> list[str]:
-    """``python -m monai.bundle run RUN_ID``, with each key as an ``--option``."""
+def bundle_arguments(run_id: str, *configs: str, launcher: tuple[str, ...] = (), **keys) -> list[str]:
+    """The arguments of ``python -m monai.bundle run RUN_ID``, with each key as an ``--option``."""
     keys = {**({"config_file": str([str(CONFIGS / name) for name in configs])} if configs else {}), **keys}
-    return [*program, "-m", "monai.bundle", "run", run_id] + [
+    return [*launcher, "-m", "monai.bundle", "run", run_id] + [
         word for key, value in keys.items() for word in (f"--{key}", str(value))
     ]
 
 
 def bundle_run(run_id: str, *configs: str, cwd: Path = ROOT, **keys) -> subprocess.CompletedProcess:
-    """Run :func:`bundle_command` in a process of its own, as a user does."""
-    command = bundle_command(run_id, *configs, **keys)
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+    """Run :func:`bundle_arguments` in a process of its own, as a user does."""
+    return fork_server().run(bundle_arguments(run_id, *configs, **keys), cwd, environment())
 
 
 def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
@@ -42,8 +41,7 @@ def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProces
 
 def verb(name: str, *arguments: str) -> None:
     """Run another of MONAI's commands, ``python -m monai.bundle NAME``."""
-    command = [sys.executable, "-m", "monai.bundle", name, *arguments]
-    succeeded(subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600))
+    succeeded(fork_server().run(["-m", "monai.bundle", name, *arguments], ROOT, environment()))
 
 
 class NanInSecondEpoch(torch.nn.BCEWithLogitsLoss):

@@ -35,13 +35,13 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "binary": Case({"size": (64, 64)}, [64, 64], 20, None, 1),
+    "binary": Case({"size": (64, 64)}, [64, 64], 12, None, 1),
     "exclusive": Case(
         {"size": (64, 64), "classes": 3}, [64, 64], 20,
         {"background": 0, "lymphocyte": 1, "tumour": 2, "macrophage": 3}, 4,
     ),
     "regions": Case(
-        {"size": (32, 32, 32), "spatial_dims": 3, "classes": 2}, [32, 32, 32], 4,
+        {"size": (32, 32, 32), "spatial_dims": 3, "classes": 2}, [32, 32, 32], 3,
         {"background": 0, "any": [1, 2], "vessel": [2]}, 2,
     ),
 }  # fmt: skip

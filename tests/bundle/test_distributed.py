@@ -1,26 +1,24 @@
-"""Several processes share the images out, as torchrun starts them, and give what one process gives."""
+"""Several processes share the images out, and give what one process gives. Some are started as torchrun does."""
 
 from __future__ import annotations
 
 import csv
 import filecmp
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import monai.bundle
 import pytest
 import torch
-from running import CONFIGS, QUICK, bundle_run, environment, succeeded
+from processes import fork_server, ranks
+from running import CONFIGS, QUICK, ROOT, bundle_arguments, bundle_run, environment, succeeded
 
 from dpsau2net_monai import bundle
 from dpsau2net_monai.errors import InputError
 
 pytestmark = pytest.mark.slow
 
-TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 def same_files(first: Path, second: Path) -> list[str]:
@@ -42,7 +40,7 @@ def test_two_processes_segment_each_image_once(trained, dataset, tmp_path):
         monai.bundle.run(
             "segmenting", config_file=str(CONFIGS / "inference.yaml"), output_dir=str(tmp_path / "one"), **keys
         )
-    result = bundle_run("segmenting", "inference.yaml", program=TWO, output_dir=tmp_path / "two", **keys)
+    result = bundle_run("segmenting", "inference.yaml", launcher=TWO, output_dir=tmp_path / "two", **keys)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode != 0
     assert errors == [f"error: 2 of 16 images could not be read: see {tmp_path / 'two' / 'failed.csv'}"]
@@ -55,8 +53,9 @@ def test_two_processes_evaluate_as_one(trained, dataset, tmp_path):
     keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(trained / "models"), "size": 0.7}  # five test images
     configs = [str(CONFIGS / name) for name in ("train.yaml", "evaluate.yaml")]
     monai.bundle.run("evaluating", config_file=configs, output_dir=str(tmp_path / "one"), **keys)
-    result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", program=TWO, output_dir=tmp_path / "two", **keys)
-    assert succeeded(result).stdout.count("Epoch[1] Metrics -- ") == 1
+    arguments = bundle_arguments("evaluating", "train.yaml", "evaluate.yaml", output_dir=tmp_path / "two", **keys)
+    results = fork_server().run_together(arguments, ROOT, [{**environment(), **rank} for rank in ranks(2)])
+    assert sum(succeeded(result).stdout.count("Epoch[1] Metrics -- ") for result in results) == 1
     means, pages = [], []
     for folder in (tmp_path / "one", tmp_path / "two"):
         with open(folder / "metrics.csv", newline="") as file:
@@ -71,8 +70,7 @@ def test_two_processes_evaluate_as_one(trained, dataset, tmp_path):
 
 def test_a_process_that_loses_the_others_ends_with_one_line(tmp_path):
     """Across machines, where torchrun does not end it."""
-    script = tmp_path / "process.py"
-    script.write_text(
+    program = (
         "import os\n"
         "import ignite.distributed as idist\n"
         "from dpsau2net_monai import bundle\n"
@@ -81,18 +79,10 @@ def test_a_process_that_loses_the_others_ends_with_one_line(tmp_path):
         "if idist.get_rank() == 0: os._exit(9)\n"
         "idist.all_gather({1: 2})\n"
     )
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29000 + os.getpid() % 1000), "WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script],
-            env={**environment(), **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    (_, _), (_, text) = (process.communicate(timeout=600) for process in processes)
-    assert processes[1].returncode == 1
+    environments = [{**environment(), **rank} for rank in ranks(2)]
+    _, left = fork_server().run_together(["-c", program], tmp_path, environments)
+    assert left.returncode == 1
+    text = left.stderr
     assert text.count("error: another process of this run has ended") == 1 and "Traceback" not in text
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import tempfile
 
 import monai.bundle
 import nibabel
@@ -16,7 +13,8 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from running import CONFIGS, ROOT, bundle_command, bundle_run, environment, succeeded
+from processes import fork_server
+from running import CONFIGS, ROOT, bundle_arguments, bundle_run, environment, succeeded
 from skimage.measure import label
 
 from dpsau2net_monai.errors import root_input_error
@@ -156,36 +154,37 @@ def test_what_is_done_is_left_out(images, weights, tmp_path):
     assert [path.name for path in after if after[path] != before[path]] == ["deep.png"]
 
 
-def peak_memory(command) -> tuple[int, int, str]:
-    """Exit status, largest resident memory and standard error of a process."""
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        errors.seek(0)
-        return os.waitstatus_to_exitcode(status), usage.ru_maxrss, errors.read()
+PEAK_MEMORY = """
+import atexit, resource, runpy
+atexit.register(lambda: print("", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+runpy.run_module("monai.bundle", run_name="__main__")
+"""
 
 
 @pytest.mark.slow
 def test_broken_images_do_not_stop_the_others_and_memory_stays_flat(weights, tmp_path):
-    folders = {50: tmp_path / "some", 500: tmp_path / "many"}
+    folders = {20: tmp_path / "some", 160: tmp_path / "many"}
     rng = np.random.default_rng(0)
     for number, folder in folders.items():
         folder.mkdir()
         for i in range(number):
-            Image.fromarray(rng.integers(0, 256, (120, 160, 3), np.uint8)).save(folder / f"{i:03d}.png")
-    broken = [folders[500] / f"{i:03d}.png" for i in (0, 77, 200, 201, 499)]
+            Image.fromarray(rng.integers(0, 256, (240, 320, 3), np.uint8)).save(folder / f"{i:03d}.png")
+    broken = [folders[160] / f"{i:03d}.png" for i in (0, 37, 80, 81, 159)]
     for path in broken:
         path.write_bytes(path.read_bytes()[:1000])
 
     memory = {}
     for number, folder in folders.items():
         output = tmp_path / f"masks{number}"
-        command = bundle_command("segmenting", "inference.yaml", **keys(folder, weights, output))
-        status, memory[number], errors = peak_memory(command)
-    assert memory[500] < 1.1 * memory[50]
+        options = keys(folder, weights, output) | {"roi_size": [240, 320]}
+        _, _, *arguments = bundle_arguments("segmenting", "inference.yaml", **options)
+        result = fork_server().run(["-c", PEAK_MEMORY, *arguments], ROOT, environment())
+        memory[number] = int(result.stdout.split()[-1])
+    assert memory[160] < 1.1 * memory[20]
 
-    assert status != 0 and errors == f"error: 5 of 500 images could not be read: see {output / 'failed.csv'}\n"
-    assert len(list(output.glob("*.png"))) == 495
+    assert result.returncode != 0
+    assert result.stderr == f"error: 5 of 160 images could not be read: see {output / 'failed.csv'}\n"
+    assert len(list(output.glob("*.png"))) == 155
     with open(output / "failed.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [str(path) for path in broken]

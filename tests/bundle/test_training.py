@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 
 import monai.bundle
 import pytest
@@ -213,7 +212,7 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     """What multi_gpu_train.yaml does on GPUs, on the CPU."""
     result = bundle_run(
         "training", "train.yaml", "multi_gpu_train.yaml",
-        program=(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+        launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
         dataset_dir=dataset, **{**QUICK, "bundle_root": tmp_path, "max_epochs": 1},
     )  # fmt: skip
     assert succeeded(result).stdout.count("Epoch[1] Metrics -- train_loss") == 1  # one process reports

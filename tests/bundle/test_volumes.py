@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from running import CONFIGS, ROOT, verb
+from running import CONFIGS
 from scipy.spatial.transform import Rotation
 from series import write_series
-
-from dpsau2net_monai.networks import DPSAU2NetLite
 
 # centre and radii in mm, and class; the last one crosses the border of most volumes
 WHOLE = [((-8, 3, 2), (13, 10, 9), 1), ((12, -10, -5), (6, 9, 7), 2), ((11, 12, 8), (5, 4, 5.5), 1)]
@@ -190,22 +188,6 @@ def test_a_dicom_series_gives_a_dicom_segmentation(series, folder, tmp_path):
     volume = segmentation.get_volume(combine_segments=True)
     assert names == ["vessel", "tumour"]
     assert_on_phantom(np.array(VALUES)[volume.array], np.diag([-1, -1, 1, 1]) @ volume.affine)
-
-
-def test_the_3d_network_is_exported_as_the_task_says(folder, tmp_path):
-    strides = [[2, 2, 1], [2, 2, 1], [2, 2, 2]]
-    torch.manual_seed(0)
-    network = DPSAU2NetLite(3, 1, 3, strides=strides).eval()
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump({**TASK, "strides": strides}, sort_keys=False))
-    verb(
-        "ckpt_export", "network_def", "--filepath", str(tmp_path / "model.ts"), "--ckpt_file",
-        str(tmp_path / "model.pt"), "--config_file", str(CONFIGS / "inference.yaml"), "--bundle_root",
-        str(ROOT / "bundle"), "--task_path", str(tmp_path / "task.yaml"),
-    )  # fmt: skip
-    volume = torch.rand(1, 1, 33, 35, 17)
-    with torch.inference_mode():
-        torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(volume), network(volume))
 
 
 @pytest.mark.parametrize("window", [[40, 40, 1], [1, 40, 40]], ids=["axial", "sagittal"])

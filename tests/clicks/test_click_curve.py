@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import monai.bundle
@@ -16,6 +14,7 @@ import torch
 import yaml
 from bright import NETWORK, write_bright
 from PIL import Image
+from processes import fork_server, ranks
 from samples import write_volumes
 
 from dpsau2net_monai.clicks import draw_clicks, next_click, spread_clicks
@@ -173,11 +172,10 @@ def test_an_evaluation_by_two_processes_gives_what_one_gives(pictures, evaluated
     keys = {"bundle_root": "bundle", "dataset_dir": str(pictures), "size": 0.6, "ckpt_path": weights, "clicks": CLICKS}
     (tmp_path / "network.yaml").write_text(yaml.safe_dump({"network_def": NETWORK}))
     keys |= {"config_file": str([*CONFIGS, str(tmp_path / "network.yaml")]), "output_dir": str(tmp_path / "two")}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "monai.bundle", "run", "evaluating"]
-    command += [word for key, value in keys.items() for word in (f"--{key}", str(value))]
-    result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-4000:]
+    arguments = ["-m", "monai.bundle", "run", "evaluating"]
+    arguments += [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    for result in fork_server().run_together(arguments, Path.cwd(), [{**os.environ, **rank} for rank in ranks(2)]):
+        assert result.returncode == 0, result.stderr[-4000:]
     one, two = (rows(folder / "clicks.csv") for folder in (evaluated, tmp_path / "two"))
     assert [row.pop("image") for row in one] == [row.pop("image") for row in two] and len(one) == 4
     for first, second in zip(one, two):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import os
 import pickle
-import subprocess
-import sys
+from pathlib import Path
 
 import monai.networks.nets
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from processes import fork_server
 from torch import nn
 from torch.export import Dim
 
@@ -22,7 +23,7 @@ from dpsau2net_monai.networks.dpsau2net import sub_pixel
 
 NETWORKS = (DPSAU2Net, DPSAU2NetLite)
 every_network = pytest.mark.parametrize("kind", NETWORKS)
-only_lite = pytest.mark.parametrize("network", [DPSAU2NetLite], indirect=True)  # the full network takes a minute
+only_lite = pytest.mark.parametrize("shallow", [DPSAU2NetLite], indirect=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -272,27 +273,35 @@ def test_copies_are_equal(network, copied):
 
 
 @only_lite
-def test_load_weights_logs_the_file(network, tmp_path, caplog):
+def test_load_weights_logs_the_file(shallow, tmp_path, caplog):
     path = tmp_path / "weights.pt"
-    torch.save(network.state_dict(), path)
-    other = type(network)(2, 3, 1)
+    torch.save(shallow.state_dict(), path)
+    other = type(shallow)(2, 3, 1)
     with caplog.at_level(logging.INFO, "dpsau2net_monai"):
         load_weights(other, path)
     assert caplog.messages == [f"weights: {path}"]
-    assert all(torch.equal(value, network.state_dict()[name]) for name, value in other.state_dict().items())
+    assert all(torch.equal(value, shallow.state_dict()[name]) for name, value in other.state_dict().items())
     with pytest.raises(InputError, match="weights.pt: does not match this .*: '.*' has shape"):
-        load_weights(type(network)(2, 1, 1), path)
+        load_weights(type(shallow)(2, 1, 1), path)
 
 
-def test_script(network):
-    network.eval()
+@pytest.fixture(scope="module", params=NETWORKS)
+def shallow(request):
+    """The network's first and last stage alone: to trace all of them takes up to a minute, and is the same code."""
+    design = request.param.DESIGNS[2]
+    stages = {"encoder": (design.encoder[0], design.encoder[-1]), "decoder": design.decoder[:1]}
+    return build(type("Shallow", (request.param,), {"DESIGNS": {2: design._replace(**stages)}}), 2, 3, 1)
+
+
+def test_script(shallow):
+    shallow.eval()
     file = io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
+    torch.jit.save(torch.jit.script(shallow), file)
     file.seek(0)
     scripted = torch.jit.load(file)
     with torch.inference_mode():
         for image in (images(2, 3, 64, 64), images(1, 3, 33, 47)):
-            assert_agree(scripted(image), network(image))
+            assert_agree(scripted(image), shallow(image))
 
 
 @pytest.fixture(scope="module", params=[None, THICK_SLICES[DPSAU2NetLite]], ids=["all axes", "thick slices"])
@@ -307,31 +316,30 @@ def test_script_of_volumes(volume_network):
             assert_agree(scripted(volume), volume_network(volume))
 
 
-@pytest.mark.slow
 @only_lite
-def test_export(network):
-    network.eval()
+def test_export(shallow):
+    shallow.eval()
     # torch requires a proof of the conditions on named sizes, and has none for a pooling in ceil mode
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with torch.no_grad():
-        exported = torch.export.export(network, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
+        exported = torch.export.export(shallow, (images(2, 3, 97, 113),), dynamic_shapes=(free,))
     program = exported.module()
     with torch.inference_mode():
         for image in (images(1, 3, 64, 64), images(3, 3, 33, 47)):
-            assert_agree(program(image), network(image))
+            assert_agree(program(image), shallow(image))
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @only_lite
-def test_compile_makes_one_graph(network, training):
-    network.train(training)
+def test_compile_makes_one_graph(shallow, training):
+    shallow.train(training)
     torch.compiler.reset()
     compiled = torch.compile(
-        network, fullgraph=True, backend="eager"
+        shallow, fullgraph=True, backend="eager"
     )  # Dynamo traces it; the slow inductor is not needed
     image = images(2, 3, 64, 64)
     with torch.set_grad_enabled(training):
-        assert_agree(compiled(image), network(image))
+        assert_agree(compiled(image), shallow(image))
 
 
 @every_network
@@ -343,9 +351,15 @@ def test_monai_finds_the_network_by_name(kind):
     assert type(parser.get_parsed_content("network_def")) is kind
 
 
-@pytest.mark.parametrize(
-    "first, second", [("dpsau2net_monai", "monai.networks.nets"), ("monai.networks.nets", "dpsau2net_monai")]
-)
-def test_monai_finds_the_network_whatever_is_imported_first(first, second):
-    code = f"import {first}, {second}; assert monai.networks.nets.DPSAU2Net is dpsau2net_monai.DPSAU2Net"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_monai_finds_the_network_whatever_is_imported_first():
+    code = """
+import sys
+import monai.networks.nets, dpsau2net_monai
+assert monai.networks.nets.DPSAU2Net is dpsau2net_monai.DPSAU2Net
+for name in ["monai.networks.nets", *(name for name in sys.modules if name.startswith("dpsau2net_monai"))]:
+    del sys.modules[name]
+import dpsau2net_monai, monai.networks.nets
+assert monai.networks.nets.DPSAU2Net is dpsau2net_monai.DPSAU2Net
+"""
+    result = fork_server().run(["-c", code], Path.cwd(), os.environ)
+    assert result.returncode == 0, result.stderr

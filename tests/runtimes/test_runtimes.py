@@ -60,6 +60,7 @@ def test_every_runtime_gives_the_logits_of_the_network(case, runtime):
     assert_equal_logits(case, open_case(case, runtime=runtime, precision="float32"))
 
 
+@pytest.mark.parametrize("case", ["pictures"], indirect=True)
 def test_the_network_is_exported_once_for_the_same_weights(case):
     task, _, folder = case
     open_case(case, runtime="onnx")
@@ -112,7 +113,8 @@ def test_auto_takes_half_precision_where_it_is_faster_and_the_masks_are_equal(of
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_bfloat16_is_near(case, runtime):
     task, network, _ = case
-    image = torch.randn(2, task.in_channels, *(side for side in task.window if side > 1))
+    # small, as it is emulated where the CPU lacks it
+    image = torch.randn(1, task.in_channels, *(side // 2 for side in task.window if side > 1))
     with torch.inference_mode():
         expected = network(image)
         given = open_case(case, runtime=runtime, precision="bfloat16")(image)

@@ -32,11 +32,11 @@ def package(tmp_path_factory):
     return folder / "nuclei.zip"
 
 
-def tried(package):
-    """``bioimageio test PACKAGE``, and the description as it read it."""
+def tried(package, weight_format=None):
+    """``bioimageio test PACKAGE``, of one format of the weights or of both, and the description as it read it."""
     from bioimageio.core import load_description, test_description
 
-    summary = test_description(package, devices=["cpu"])
+    summary = test_description(package, weight_format=weight_format, devices=["cpu"])
     assert summary.status == "passed", summary.format()
     return load_description(package)
 
@@ -103,7 +103,7 @@ def test_several_classes_and_other_channels(settings, names, normalise, tmp_path
 
     bundle, network = bundle_of_own_task(tmp_path, settings, "Own segmentation")
     package = write_bioimageio(bundle, tmp_path, "own", "own")
-    description = tried(package)
+    description = tried(package, "onnx")
     (output,) = description.outputs
     assert description.name == "Own segmentation" and output.axes[1].channel_names == names
     pixels = np.random.default_rng(0).uniform(0, 255, (1, settings.in_channels, 96, 128)).astype(np.float32)
