@@ -10,8 +10,12 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
+import absl.logging
 import pytest
 from processes import ForkServer
+
+# When MONAI configures the logging, absl's handler closes what was sys.stderr at its import: a file of pytest.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")
