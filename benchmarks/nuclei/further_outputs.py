@@ -39,7 +39,7 @@ from tqdm import tqdm
 from dpsau2net_monai.metrics import instance_metrics, split_instances
 from dpsau2net_monai.networks import DPSAU2NetLite, load_weights, read_weights
 from dpsau2net_monai.transforms import AddInstanceDistanced
-from dpsau2net_monai.transforms.instances import true_instances
+from dpsau2net_monai.transforms.instances import instance_distance, true_instances
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = 2  # mask and distance
@@ -50,13 +50,13 @@ class AddInstancesd(AddInstanceDistanced):
     """Append the distance to the border and the numbered instances to masks."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict:
-        result = super().__call__(data)
+        result = dict(data)
         for key in self.key_iterator(result):
-            mask = torch.as_tensor(result[key][0]).numpy()
-            instances = true_instances(self.instances_dir, result[f"{self.image_key}_path"], mask)
-            numbers = torch.as_tensor(instances.astype(np.float32))[None]
             like = result[key]
-            result[key] = torch.cat([torch.as_tensor(like), numbers]).as_subclass(type(like)).copy_meta_from(like)
+            mask = torch.as_tensor(like[0]).numpy()
+            instances = true_instances(self.instances_dir, result[f"{self.image_key}_path"], mask)
+            further = torch.as_tensor(np.stack([instance_distance(instances), instances]).astype(np.float32))
+            result[key] = torch.cat([torch.as_tensor(like), further]).as_subclass(type(like)).copy_meta_from(like)
         return result
 
 
