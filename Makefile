@@ -10,18 +10,19 @@ test test-min: export OMP_NUM_THREADS := 1
 # a path of its own, so that programs run from here find the environment's python first
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help install demo demo-3d browser test test-min integration napari lint docs clean
+.PHONY: help install demo demo-3d browser desktop test test-min integration napari lint docs clean
 
 help:
 	@echo "make demo         try everything on synthetic images: segment, train, evaluate; results in $(DEMO)/"
 	@echo "make demo-3d      the same with volumes and several classes; results in $(DEMO)-3d/"
 	@echo "make test         run all tests but those of make integration and make napari, with coverage"
 	@echo "make test-min     run the fast tests with the lowest versions that setup.cfg allows"
-	@echo "make integration  try the packaged bundle in MONAI Label"
-	@echo "make napari       try the napari plugin in a window, as root on Debian or Ubuntu also without a screen"
+	@echo "make integration  try the packaged bundle in MONAI Label, and the instances in ImageJ"
+	@echo "make napari       try the napari plugin in a window, of a virtual screen"
 	@echo "make lint         check form, types and the layers of imports"
 	@echo "make docs         build the documentation into site/"
 	@echo "make browser      install the Chromium of the report's tests, as root on Debian or Ubuntu"
+	@echo "make desktop      install ImageJ, and the screen of make napari, as root on Debian or Ubuntu"
 	@echo "make clean        remove the environments and what was built"
 
 install: $(VENV)/installed
@@ -65,16 +66,19 @@ $(VENV)-min/installed: setup.cfg constraints.txt tests/packaging/requirements.py
 	$(VENV)-min/bin/python -m pip install --quiet --constraint $(VENV)-min/lowest.txt --editable ".[test]"
 	@touch $@
 
+# an X server with GLX, which is virtual, what Qt needs for it, and ImageJ
+DESKTOP := imagej xvfb xauth libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxcb-image0 libxcb-randr0 libxcb-render-util0 \
+  libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0 libegl1 libgl1 libgl1-mesa-dri
+desktop:
+	@{ command -v xvfb-run && command -v imagej; } > /dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DESKTOP); }
+
 # with a real MONAI Label server, in an environment of its own of some gigabytes, which is made once, in ~/.cache
-integration: install
+integration: install desktop
 	$(BIN)/python -m pytest -m integration -rPfE
 
-# in a window of an X server with GLX, which is virtual, and in an environment of its own, which is made once, in ~/.cache
-SCREEN := xvfb xauth libxcb-icccm4 libxcb-keysyms1 libxcb-cursor0 libxcb-image0 libxcb-randr0 libxcb-render-util0 \
-  libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0 libegl1 libgl1 libgl1-mesa-dri
-napari: install
-	@command -v xvfb-run > /dev/null || \
-	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SCREEN); }
+# in an environment of its own, which is made once, in ~/.cache
+napari: install desktop
 	python=$$(tests/napari/environment.sh) && \
 	  xvfb-run --auto-servernum --server-args="-screen 0 1600x1000x24" $$python -m pytest tests/napari
 

@@ -3,7 +3,7 @@
 #   environment.sh
 # It is its own one, as napari and Qt are large, and nothing else of this project needs them. Some 3 GB and 3 minutes. It
 # stays in NAPARI_ENV, or the user's cache, and is brought up to date where this file, what the package requires or the
-# clone has changed. The windows need an X server with GLX; `make napari` has its packages.
+# clone has changed. The windows need an X server with GLX; `make desktop` has its packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 env=$(realpath -m "${NAPARI_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dpsau2net-monai/napari}")
