@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
-import yaml
 from bright import NETWORK, write_bright
 from PIL import Image
 from processes import fork_server, ranks
+from running import CONFIGS, ROOT, bundle_arguments, environment, succeeded
 from samples import write_volumes
 
 from dpsau2net_monai.clicks import draw_clicks, next_click, spread_clicks
@@ -24,7 +23,7 @@ from dpsau2net_monai.handlers import ClickCurve
 from dpsau2net_monai.inferers import ClickInferer
 from dpsau2net_monai.report.clicks import ClickedImage, click_table, clicks_to
 
-CONFIGS = [str(Path(__file__).parents[2] / "bundle" / "configs" / name) for name in ("train.yaml", "evaluate.yaml")]
+EVALUATION = [str(CONFIGS / name) for name in ("train.yaml", "evaluate.yaml")]
 PARTS = {"background": 0, "anterior": 1, "posterior": 2}
 BRIGHTNESS, CLICKS = 2.0, 4
 
@@ -32,7 +31,7 @@ BRIGHTNESS, CLICKS = 2.0, 4
 def evaluate(data: Path, weights: Path, output: Path, **keys) -> list[dict[str, str]]:
     """Return ``clicks.csv``."""
     monai.bundle.run(
-        "evaluating", config_file=CONFIGS, dataset_dir=str(data), ckpt_path=str(weights), output_dir=str(output),
+        "evaluating", config_file=EVALUATION, dataset_dir=str(data), ckpt_path=str(weights), output_dir=str(output),
         network_def=NETWORK, bundle_root="bundle", size=0.6, **keys,
     )  # fmt: skip
     return rows(output / "clicks.csv")
@@ -168,14 +167,12 @@ def test_what_cannot_be_clicked_is_said_in_one_line(labels, clicks, says):
 
 @pytest.mark.slow
 def test_an_evaluation_by_two_processes_gives_what_one_gives(pictures, evaluated, tmp_path):
-    weights = str(pictures / "model" / "model.pt")
-    keys = {"bundle_root": "bundle", "dataset_dir": str(pictures), "size": 0.6, "ckpt_path": weights, "clicks": CLICKS}
-    (tmp_path / "network.yaml").write_text(yaml.safe_dump({"network_def": NETWORK}))
-    keys |= {"config_file": str([*CONFIGS, str(tmp_path / "network.yaml")]), "output_dir": str(tmp_path / "two")}
-    arguments = ["-m", "monai.bundle", "run", "evaluating"]
-    arguments += [word for key, value in keys.items() for word in (f"--{key}", str(value))]
-    for result in fork_server().run_together(arguments, Path.cwd(), [{**os.environ, **rank} for rank in ranks(2)]):
-        assert result.returncode == 0, result.stderr[-4000:]
+    arguments = bundle_arguments(
+        "evaluating", "train.yaml", "evaluate.yaml", bundle_root="bundle", dataset_dir=pictures, size=0.6,
+        ckpt_path=pictures / "model" / "model.pt", clicks=CLICKS, network_def=NETWORK, output_dir=tmp_path / "two",
+    )  # fmt: skip
+    for result in fork_server().run_together(arguments, ROOT, [{**environment(), **rank} for rank in ranks(2)]):
+        succeeded(result)
     one, two = (rows(folder / "clicks.csv") for folder in (evaluated, tmp_path / "two"))
     assert [row.pop("image") for row in one] == [row.pop("image") for row in two] and len(one) == 4
     for first, second in zip(one, two):

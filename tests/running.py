@@ -1,4 +1,4 @@
-"""How the tests here run the bundle."""
+"""How the tests run the bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from processes import fork_server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundle" / "configs"
 # a run of seconds
 QUICK = dict(
