@@ -1,6 +1,7 @@
 from .check import DatasetCheck, check_dataset, require_classes
 from .datalist import find_pairs, make_datalist
 from .dataset_json import dataset_settings
+from .equal_sizes import EqualSizes
 from .images import find_images, mask_path, without_masks
 from .kinds import kind_weights
 from .labels import Labels
@@ -14,6 +15,7 @@ from .task import Task, read_task
 
 __all__ = [
     "DatasetCheck",
+    "EqualSizes",
     "Labels",
     "PictureReader",
     "ReadableImages",

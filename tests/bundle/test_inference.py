@@ -59,9 +59,10 @@ def segment(dataset_dir, weights, output_dir):
     monai.bundle.run("segmenting", config_file=str(CONFIGS / "inference.yaml"), **values)
 
 
-@pytest.mark.parametrize("tta", ["false", "true"])
-def test_masks_lie_over_their_images(tta, images, weights, tmp_path):
+@pytest.mark.parametrize("tta, side", [("false", 48), ("true", 48), ("false", 96)])  # 96: two images in a batch
+def test_masks_lie_over_their_images(tta, side, images, weights, tmp_path):
     options = keys(images, weights, tmp_path / "masks") | {"save_overlay": "true", "save_objects": "true", "tta": tta}
+    options["roi_size"] = [side, side]
     assert f"weights: {weights}" in succeeded(bundle_run("segmenting", "inference.yaml", **options)).stdout
     with open(tmp_path / "masks" / "objects" / "deep.csv", newline="") as file:
         instances = list(csv.DictReader(file))
