@@ -33,16 +33,17 @@ def root_input_error(error: BaseException | None) -> InputError | None:
         error: any error. The errors that it was raised from are searched too.
 
     Returns:
-        The :class:`InputError`, or None where there is none. A package that is not installed, a ``_target_`` that does
-        not exist, and a function of ``bundle.py`` that the config of another version calls give one as well.
+        The :class:`InputError`, or None where there is none. A file that cannot be read or written, a package that is
+        not installed, a ``_target_`` that does not exist, and a function of ``bundle.py`` that the config of another
+        version calls give one as well.
     """
     from monai.utils import OptionalImportError  # not at the top: to import MONAI takes seconds
 
     chain: list[BaseException] = []
     while error is not None:
         chain.append(error)
-        error = error.__cause__ or error.__context__
-    kinds = (InputError, OptionalImportError, ModuleNotFoundError, AttributeError)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    kinds = (InputError, OptionalImportError, ModuleNotFoundError, AttributeError, OSError)
     found = next((error for kind in kinds for error in chain if isinstance(error, kind)), None)
     if found is None or isinstance(found, InputError):
         return found
@@ -53,6 +54,8 @@ def root_input_error(error: BaseException | None) -> InputError | None:
         module = getattr(found.obj, "__name__", "")
         lacks = f"{module}.{found.name} does not exist; the config was written for another version of {PACKAGE}"
         return InputError(lacks) if module == f"{PACKAGE}.bundle" else None
+    if isinstance(found, OSError):
+        return InputError(f"{found.filename}: {found.strerror}") if found.filename else None
     return InputError(str(found).partition("\n")[0])  # MONAI appends a traceback to its message
 
 

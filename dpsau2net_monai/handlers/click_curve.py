@@ -130,7 +130,10 @@ class ClickCurve:
         images, shown = zip(*of_processes)
         self.images, self.shown = sum(images, []), _most_improved(sum(shown, []))
         path = self.output_dir / "clicks.csv"
-        with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(path) as part,
+            open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             columns = [f"dice_{count}" for count in range(self.clicks + 1)]
             writer.writerow(["image", *columns, *(f"clicks_to_{target:.2f}" for target in TARGETS)])

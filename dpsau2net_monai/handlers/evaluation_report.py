@@ -193,7 +193,10 @@ class EvaluationReport:
             for image, metrics in zip(self.images, metrics_by_image(details, classes))
         ]
         names = list(images[0].metrics)
-        with whole_file(self.output_dir / "images.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(self.output_dir / "images.csv") as part,
+            open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["image", *names])
             writer.writerows([image.name, *(f"{image.metrics[name]:.6g}" for name in names)] for image in images)

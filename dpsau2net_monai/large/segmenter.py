@@ -53,7 +53,7 @@ class LargeSegmenter:
         network: the network, on ``device``.
         output_dir: folder to write ``NAME.ome.tif`` to, and ``instances/NAME.ome.tif``. Of volumes, it is ``NAME.nii``
             or ``NAME.ome.zarr``.
-        ckpt_path: weights of the network; a part of a mask that others made is not continued.
+        ckpt_path: weights of the network. A partial mask from other weights is discarded.
         overlap: of neighbouring windows, as a share of their side.
         threshold: of the probability of a single class, and of classes that overlap.
         sw_batch_size: number of windows at a time.

@@ -61,7 +61,7 @@ class Queue:
         self.state: dict[str, str] = {}
         if self.path.is_file():
             try:
-                with open(self.path, newline="", encoding="utf-8") as file:
+                with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                     for row in csv.DictReader(file):
                         self.state[row["image"]] = row["state"]
                         if row.get("expected_dice"):  # version 0.7.0 had the entropy
@@ -88,7 +88,10 @@ class Queue:
     def mark(self, name: str, state: str) -> None:
         """Write what became of an image."""
         self.state[name] = state
-        with whole_file(self.path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(self.path) as part,
+            open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["image", "expected_dice", "state"])
             writer.writerows([one, self.expected_dice.get(one), state] for one, state in self.state.items())

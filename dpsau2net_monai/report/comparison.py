@@ -20,7 +20,7 @@ def _read(folder: PathLike) -> Metrics:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a folder that `evaluating` wrote to (its output_dir)")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
         metrics = {row["image"]: {name: float(value) for name, value in row.items() if name != "image"} for row in rows}
     except (KeyError, TypeError, ValueError, csv.Error) as error:

@@ -16,6 +16,7 @@ from monai.networks.utils import convert_to_onnx
 from monai.utils import optional_import
 from torch import nn
 
+from .. import __version__
 from ..errors import InputError
 from ..files import whole_file
 
@@ -48,8 +49,8 @@ def write_onnx(network: nn.Module, in_channels: int, size: Sequence[int], path: 
 def export_onnx(network: nn.Module, ckpt_path: PathLike, in_channels: int, window: Sequence[int]) -> Path:
     """
     Return the path of ``network`` as ONNX file (see :func:`write_onnx`). The file is made once, beside the weights, or
-    in the folder of ``torch.hub`` where that folder cannot be written to. Its name has a hash of the weights and the
-    network, so other weights get another file. Of several processes, one exports and the others wait.
+    in the folder of ``torch.hub`` where that folder cannot be written to. Its name has a hash of the weights, the
+    network and the versions, so other weights get another file. Of several processes, one exports and the others wait.
 
     Args:
         network: the network, on the CPU, in evaluation mode, with its weights.
@@ -61,7 +62,7 @@ def export_onnx(network: nn.Module, ckpt_path: PathLike, in_channels: int, windo
         OptionalImportError: onnx is not installed.
     """
     onnx, _ = optional_import("onnx", descriptor="{} failed; pip install --upgrade onnx")
-    versions = f"{network} {torch.__version__} {onnx.__version__}"
+    versions = f"{network} {__version__} {torch.__version__} {onnx.__version__}"
     digest = hashlib.sha256(Path(ckpt_path).read_bytes() + versions.encode()).hexdigest()[:12]
     folder = Path(ckpt_path).parent
     if not os.access(folder, os.W_OK):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -68,6 +69,27 @@ def test_the_true_instances_are_the_numbered_ones_where_there_are(trained, datas
     Image.fromarray(numbered[:3, :3]).save(instances / f"{images[0]['image']}.png")
     result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys)
     assert result.returncode != 0 and result.stderr.count("\n") == 1 and f"{images[0]['image']}.png: " in result.stderr
+
+
+def test_a_part_without_images_is_named(trained, dataset, tmp_path):
+    lines = ["image_id,category", *(f"nuclei_{i:03d},{'validation' if i else 'train'}" for i in range(16))]
+    (tmp_path / "split.csv").write_text("\n".join(lines))
+    keys = {**QUICK, "dataset_dir": dataset, "csvfile": tmp_path / "split.csv", "ckpt_dir": trained / "models"}
+    result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys)
+    assert result.returncode != 0
+    says = "error: part is 'test', which has no image; set it to one of training, validation\n"
+    assert result.stderr == says
+
+
+def test_the_report_lies_beside_the_weights_unless_a_folder_is_given(trained, dataset, tmp_path):
+    for name in ("model.pt", "task.yaml"):
+        shutil.copy2(trained / "models" / name, tmp_path)
+    succeeded(
+        bundle_run(
+            "evaluating", "train.yaml", "evaluate.yaml", **QUICK, dataset_dir=dataset, ckpt_path=tmp_path / "model.pt"
+        )
+    )
+    assert (tmp_path / "eval" / "report.html").is_file()
 
 
 def test_a_file_that_is_no_weights_file_ends_in_one_line(dataset, tmp_path):

@@ -142,6 +142,9 @@ def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
         # what one_line_errors shows of it where the process ends with it
         assert says in str(root_input_error(error.value))
         assert not (tmp_path / "masks").exists()
+    with pytest.raises(Exception) as error:
+        segment(images, weights, tmp_path / "text.pt" / "masks")
+    assert str(root_input_error(error.value)) == f"{tmp_path / 'text.pt' / 'masks' / 'failed.csv'}: Not a directory"
 
 
 def test_what_is_done_is_left_out(images, weights, tmp_path):
