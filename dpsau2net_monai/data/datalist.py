@@ -15,6 +15,7 @@ from .dataset_json import dataset_settings
 from .inspection import Finding, Pair, inspect_headers, inspect_pairs, mixed_dimensions
 from .labels import Labels
 from .listing import Candidate, Listing, list_candidates, list_folder
+from .reading import name_of
 from .split import PARTS, read_split, split
 
 __all__ = ["find_pairs", "make_datalist"]
@@ -94,6 +95,19 @@ def find_pairs(dataset_dir: PathLike) -> list[Pair]:
     return usable({"all": sorted(candidates, key=lambda candidate: candidate.name)}, dataset_dir)["all"]
 
 
+def _by_name(listing: Listing, dataset_dir: PathLike) -> dict[str, Candidate]:
+    """Return all images of a listing by the names that a CSV has for them."""
+    is_datalist = Path(dataset_dir).suffix.lower() == ".json"  # its images have paths instead of names
+    images: dict[str, Candidate] = {}
+    for candidate in (one for section in listing.sections.values() for one in section):
+        name = name_of(candidate.pair["image"]) if is_datalist else candidate.name
+        image, other = (one.pair["image"] for one in (candidate, images.setdefault(name, candidate)))
+        if image != other:
+            text = f"{image} and {other} have one name, so a CSV cannot tell them apart"
+            raise InputError(f"{dataset_dir}: {text}; rename one, or leave out csvfile")
+    return images
+
+
 def divide(
     listing: Listing, dataset_dir: PathLike, csvfile: PathLike | None = None, train_share: float = 0.9, seed: int = 42
 ) -> dict[str, list[Candidate]]:
@@ -107,20 +121,20 @@ def divide(
     """
     parts = dict(listing.sections)
     # sorted by name, so that the order of the CSV's rows does not change the training
-    by_name = {candidate.name: candidate for candidate in sorted(parts["train"], key=lambda candidate: candidate.name)}
-    if not parts["test"]:
-        if csvfile is None or Path(dataset_dir).suffix.lower() == ".json":
-            try:
-                categories = split(by_name, train_share, seed)
-            except InputError as error:
-                raise InputError(f"{dataset_dir}: {error}") from error
-        else:
-            categories = read_split(csvfile)
-            unknown = next((name for name in categories if name not in by_name), None)
-            if unknown is not None:
-                raise InputError(f"{csvfile}: '{unknown}' is not an image of {dataset_dir}; correct or remove this row")
-        drawn = {part: [by_name[n] for n in by_name if categories.get(n) == part] for part in PARTS}
-        parts.update(drawn if drawn["validation"] else {part: drawn[part] for part in ("train", "test")})
+    if csvfile is not None:
+        categories, by_name = read_split(csvfile), _by_name(listing, dataset_dir)
+        unknown = next((name for name in categories if name not in by_name), None)
+        if unknown is not None:
+            raise InputError(f"{csvfile}: '{unknown}' is not an image of {dataset_dir}; correct or remove this row")
+        parts = {part: [by_name[name] for name in sorted(by_name) if categories.get(name) == part] for part in PARTS}
+    elif not parts["test"]:
+        by_name = {candidate.name: candidate for candidate in parts["train"]}
+        try:
+            categories = split(by_name, train_share, seed)
+        except InputError as error:
+            raise InputError(f"{dataset_dir}: {error}") from error
+        for part in ("train", "test"):
+            parts[part] = [by_name[name] for name in sorted(by_name) if categories[name] == part]
     count = len(parts["train"])
     if not parts["validation"] and count < FOLDS:
         raise InputError(
@@ -145,8 +159,8 @@ def make_datalist(
         dataset_dir: a folder (see :func:`find_pairs`), or a MONAI or Decathlon datalist. A datalist is a ``.json`` file
             with the section ``training``, and optionally ``validation`` and ``test``.
         csvfile: CSV that says which images train, validate and test (see :func:`read_split`). Images that it does not
-            name are left out. If it names no validation image, ``fold`` validates. None: draw the split from
-            ``train_share`` and ``seed``.
+            name are left out. If it names no validation image, ``fold`` validates. It overrides the sections of a
+            datalist. None: take these sections, and draw what they lack from ``train_share`` and ``seed``.
         train_share: share of the images in the training part, between 0 and 1; one of its folds validates. The config's
             key is ``size``.
         seed: seed of the split, and of the five folds of the training images.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from monai.config import PathLike
 from PIL import Image
 
 from ..errors import InputError
-from .reading import name_of, reading, size_text
+from .images import files_by_stem
+from .reading import PICTURE_SUFFIXES, name_of, reading, size_text
 
 __all__ = ["read_instances"]
 
@@ -29,9 +29,11 @@ def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) ->
         Integers (x, y). None: there is no such file.
 
     Raises:
-        InputError: the file cannot be read, or has another size.
+        InputError: the folder or the file cannot be read, or the file has another size.
     """
-    found = [] if folder is None else sorted(Path(folder).glob(f"{glob.escape(name_of(image))}.*"))
+    if folder is None or not Path(folder).is_dir():
+        return None
+    found = files_by_stem(Path(folder), PICTURE_SUFFIXES).get(name_of(image))
     if not found:
         return None
     with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:

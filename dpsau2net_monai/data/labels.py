@@ -181,11 +181,15 @@ class Labels:
             weights = torch.tensor([2**i for i in range(len(self.names))], device=probability.device)
             inside = torch.as_tensor(probability >= threshold)
             combination = (inside * weights.view(-1, *[1] * (probability.ndim - 1))).sum(0, keepdim=True)
-            codes = torch.as_tensor(self._code_of_combination, device=probability.device)[combination.long()]
+            if self.form == "files":
+                codes = combination
+            else:
+                codes = torch.as_tensor(self._code_of_combination, device=probability.device)[combination.long()]
         return _with_meta(codes.to(probability.dtype), probability)
 
     @cached_property
     def _code_of_combination(self) -> np.ndarray:
+        """The code for each combination of regions."""
         differences = (_combinations(len(self.names))[:, None] != self.table[None]).sum(2)
         return differences.argmin(1)
 
@@ -212,7 +216,7 @@ class Labels:
             text = f"{path}: is one of {len(arrays)} masks of an image, but the labels are values in one mask"
             raise InputError(f"{text}; list a class for each mask, such as [cell, nucleus]")
         if self.form == "foreground":
-            return foreground(arrays[0].max(0, keepdims=True))
+            return self._decode_one_class(arrays[0], path)[None]
         # a picture's integers were divided in single precision
         array = arrays[0].astype(np.float64) * stored_max[0]
         if self.form == "colours":
@@ -227,15 +231,25 @@ class Labels:
         return self._decode_one_hot(array, path)
 
     def _decode_files(self, arrays: Sequence[np.ndarray], path: str) -> np.ndarray:
-        one_hot = len(arrays) == 1 < len(self.names)
-        channels = [foreground(one) for one in (arrays[0] if one_hot else [array.max(0) for array in arrays])]
+        if len(arrays) == 1 < len(self.names):  # one-hot
+            channels = [foreground(one) for one in arrays[0]]
+        else:
+            channels = [self._decode_one_class(array, path) for array in arrays]
         if len(channels) != len(self.names):
             text = f"{path}: has {len(channels)} channels, but there are {len(self.names)} classes"
             raise InputError(f"{text} ({', '.join(self.names)})")
         codes = sum(channel.astype(np.uint16) << i for i, channel in enumerate(channels))
         return np.asarray(codes)[None]
 
+    def _decode_one_class(self, array: np.ndarray, path: str) -> np.ndarray:
+        if len(array) > 1 and is_volume(path):  # one of them may be the background
+            raise InputError(f"{path}: is a mask of {len(array)} channels, but of one class; save one channel")
+        return foreground(array.max(0))
+
     def _decode_one_hot(self, array: np.ndarray, path: str) -> np.ndarray:
+        if self.form == "regions":  # channels of values and of regions look alike
+            text = f"{path}: is a mask of {len(array)} channels, but the labels are regions"
+            raise InputError(f"{text}; save one channel of their values")
         classes = array[len(array) - len(self.names) :] > 0.5
         if len(array) not in (len(self.names), len(self.names) + 1):
             text = f"{path}: is a mask of {len(array)} channels, but the labels have {len(self.names)} classes"

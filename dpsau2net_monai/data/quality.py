@@ -9,8 +9,8 @@ __all__ = ["expected_dice"]
 
 def expected_dice(probability: torch.Tensor) -> torch.Tensor:
     """
-    Return the Dice that the probabilities expect of their mask, which is where they exceed 0.5: that of the mask and
-    the probabilities. It tells which masks to look at first. That of an empty mask is 0.
+    Return the Dice between the probabilities and their own mask, which is where they exceed 0.5. It estimates the Dice
+    between the mask and the unknown true one, and tells which masks to look at first. That of an empty mask is 0.
 
     On the validation images of the nuclei, its rank correlation with the true Dice is 0.89; that of the mean entropy is
     0.35, as it is also small where there is little foreground.

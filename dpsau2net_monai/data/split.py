@@ -76,7 +76,7 @@ def read_split(path: PathLike) -> dict[str, str]:
         ``"train"``, ``"validation"`` or ``"test"`` for each name, in the order of the file.
 
     Raises:
-        InputError: the file does not exist, or is not such a table.
+        InputError: the file does not exist, is not such a table, or has an image in two categories.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such CSV file")
@@ -87,8 +87,12 @@ def read_split(path: PathLike) -> dict[str, str]:
         raise InputError(
             f"{path}: is not a table with the columns image_id and category; `split` writes one"
         ) from error
-    categories = {name_of(name) if name.lower().endswith(SUFFIXES) else name: category for name, category in rows}
-    for name, category in categories.items():
+    categories: dict[str, str] = {}
+    for image, category in rows:
+        name = name_of(image) if image.lower().endswith(SUFFIXES) else image
         if category not in PARTS:
             raise InputError(f"{path}: '{name}' has the category '{category}'; use one of {', '.join(PARTS)}")
+        other = categories.setdefault(name, category)
+        if other != category:
+            raise InputError(f"{path}: '{name}' is in both {other} and {category}; remove one of its rows")
     return categories

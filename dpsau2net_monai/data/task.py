@@ -89,7 +89,7 @@ class Task:
     def window_for(self, shape: Sequence[int]) -> list[int]:
         """
         Return the size of the windows in an image of ``shape``, (spatial...): :attr:`window`, or less along axes where
-        the image is smaller. Then it is the image's, rounded up to what the network halves without a rest.
+        the image is smaller. Then it is the image's, rounded up to a multiple of the product of the strides.
         """
         strides = self.strides or [[32]]
         factors = np.prod([np.broadcast_to(stride, self.spatial_dims) for stride in strides], axis=0).tolist()
@@ -125,7 +125,7 @@ def read_task(path: PathLike, **settings: Any) -> Task:
         path: the file. If it does not exist, the settings are those of :class:`Task`.
         settings: settings to replace. None keeps that of the file. With another ``spatial_dims`` or
             ``modality`` than the file's, the file's spacing, intensities, strides and windows mean nothing, and are
-            left out. So is its ``instances`` with other labels.
+            left out. So is its ``instances`` with several classes, and with slices of volumes.
 
     Raises:
         InputError: the file is not a ``task.yaml``, or a setting is out of range.
@@ -146,6 +146,6 @@ def read_task(path: PathLike, **settings: Any) -> Task:
     task = Task(**content)
     if any(given.get(name, getattr(task, name)) != getattr(task, name) for name in ("spatial_dims", "modality")):
         task = replace(task, spacing=None, intensity=None, strides=None, roi_size=None, flip_axes=None, instances=False)
-    if Labels(given.get("labels", task.labels)) != task.labels:
+    if len(Labels(given.get("labels", task.labels)).names) > 1 or np.size(given.get("roi_size", task.window)) == 3:
         task = replace(task, instances=False)
     return replace(task, **given)

@@ -46,18 +46,15 @@ class LabelToChannelsd(MapTransform):
 
     Args:
         keys: keys of the codes, each (1, spatial...).
-        labels: the classes.
-        background: whether the background has a channel too, where the classes exclude each other. A loss needs it.
-            Metrics do without it.
+        labels: the classes. The background has no channel.
     """
 
-    def __init__(self, keys: KeysCollection, labels: Labels, background: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, labels: Labels) -> None:
         super().__init__(keys)
         self.labels = labels
-        self.background = background and labels.softmax
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.labels.channels(result[key], self.background)
+            result[key] = self.labels.channels(result[key])
         return result

@@ -90,9 +90,9 @@ class _Loadd(LoadImaged):
 
 class LoadInputImaged(_Loadd):
     """
-    Load images, channel first, with the number of channels that the network takes: a grey image is repeated, an alpha
-        channel is dropped, and colours become their luminance for a network of one channel. No transform of MONAI takes
-        grey and colour images alike.
+    Load images, channel first, with the number of channels that the network takes: a grey picture is repeated, an alpha
+        channel is dropped, and colours become their luminance for a network of one channel. The channels of volumes are
+        kept. No transform of MONAI takes grey and colour pictures alike.
 
     Args:
         keys: keys of the paths to load: a path, or a list of paths, whose channels follow each other.
@@ -127,13 +127,14 @@ class LoadInputImaged(_Loadd):
         count = image.shape[0]
         if count == self.channels:
             return image
-        if count == 1 and self.spatial_dims == 2:
-            return image.repeat(self.channels, *[1] * self.spatial_dims)
-        if count == 4 and self.channels == 3:
-            return image[:3]
-        if count in (3, 4) and self.channels == 1:
-            weights = torch.tensor(LUMINANCE, dtype=image.dtype).reshape(3, *[1] * self.spatial_dims)
-            return (image[:3] * weights).sum(0, keepdim=True)
+        if self.spatial_dims == 2:  # the channels of volumes are no colours
+            if count == 1:
+                return image.repeat(self.channels, 1, 1)
+            if count == 4 and self.channels == 3:
+                return image[:3]
+            if count in (3, 4) and self.channels == 1:
+                weights = torch.tensor(LUMINANCE, dtype=image.dtype).reshape(3, 1, 1)
+                return (image[:3] * weights).sum(0, keepdim=True)
         raise InputError(f"{path}: has {count} channels, but the network takes {self.channels}")
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from dpsau2net_monai.cli import main
 from dpsau2net_monai.data import find_images, find_pairs, make_datalist, name_of, read_split, split
 from dpsau2net_monai.errors import InputError
+
+TRAIN = Path(__file__).parents[2] / "bundle" / "configs" / "train.yaml"
 
 
 def picture(path: Path, size: tuple[int, int] = (40, 32)) -> None:
@@ -99,6 +102,43 @@ def test_decathlon_datalist(tree):
     assert {part: len(pairs) for part, pairs in parts.items()} == {"training": 14, "validation": 4, "test": 2}
 
 
+def test_a_csv_overrides_the_sections_of_a_datalist(tree):
+    items = [{"image": f"images/cell {i}.png", "label": f"masks/cell {i}.bmp"} for i in range(20)]
+    csvfile = tree / "my.csv"
+    csvfile.write_text(
+        "\n".join(["image_id,category", *[f"cell {i},{'train' if i > 9 else 'test'}" for i in range(15)]])
+    )
+    for path in (tree / "list.json", tree / "dataset.json"):
+        path.write_text(json.dumps({"training": items[:15], "validation": items[15:17], "test": items[17:]}))
+    expected = make_datalist(tree, csvfile)
+    assert len(expected["test"]) == 10 and len(expected["training"] + expected["validation"]) == 5
+    assert make_datalist(tree / "list.json", csvfile) == expected
+    (tree / "images").rename(tree / "pictures")  # so that dataset.json counts
+    text = (tree / "dataset.json").read_text().replace("images/", "pictures/")
+    (tree / "dataset.json").write_text(text)
+    by_csv = make_datalist(tree, csvfile)
+    assert [pair["label"] for pair in by_csv["test"]] == [pair["label"] for pair in expected["test"]]
+
+    picture(tree / "other" / "cell 3.png")
+    items[0]["image"] = "other/cell 3.png"
+    (tree / "list.json").write_text(json.dumps({"training": items}))
+    with pytest.raises(InputError, match="have one name, so a CSV cannot tell them apart; rename one, or leave out"):
+        make_datalist(tree / "list.json", csvfile)
+
+
+def test_true_instances_lie_beside_the_images(tree):
+    items = [
+        {"image": str(tree / f"images/cell {i}.png"), "label": str(tree / f"masks/cell {i}.bmp")} for i in range(20)
+    ]
+    (tree / "run").mkdir()
+    (tree / "run" / "datalist.json").write_text(json.dumps({"training": items}))
+    for dataset in (tree, tree / "run" / "datalist.json"):
+        parser = ConfigParser()
+        parser.read_config(TRAIN)
+        parser.update({"dataset_dir": str(dataset), "bundle_root": str(TRAIN.parents[1])})
+        assert parser.get_parsed_content("instances_dir") == str(tree / "instances")
+
+
 def _remove_mask(tree):
     (tree / "masks" / "cell 7.bmp").unlink()
     return {}
@@ -151,6 +191,10 @@ def _csv(*rows):
             "'cell 1' has the category 'valid'; use one of train, validation, test",
         ),
         (_csv("image_id,category", "cell 99,train"), "'cell 99' is not an image"),
+        (
+            _csv("image_id,category", "cell 1,train", "cell 1.png,test"),
+            "'cell 1' is in both train and test; remove one",
+        ),
         (_csv("image_id,category", "cell 1,train", "cell 2,test"), "5 folds need at least 5"),
         (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
         (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),

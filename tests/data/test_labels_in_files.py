@@ -58,6 +58,9 @@ def palette(path):
         ("one_hot_overlaps.nii", np.ones_like(ONE_HOT), {"a": 1, "b": 2}, "120 pixels are in several classes"),
         ("one_hot_of_others.nii", ONE_HOT[..., :1].repeat(5, -1), {"a": 1, "b": 2}, "is a mask of 5 channels, but the"),
         ("one_hot_of_files.nii", ONE_HOT[..., 1:], ["a", "b"], VOLUME),
+        ("one_hot_of_regions.nii", ONE_HOT, {"whole": [1, 2], "core": [2]}, "3 channels, but the labels are regions"),
+        ("one_hot_of_one_class.nii", ONE_HOT[..., :2], "a", "is a mask of 2 channels, but of one class; save one"),
+        ("one_hot_of_one_file.nii", ONE_HOT[..., :2], ["a"], "is a mask of 2 channels, but of one class; save one"),
     ],
 )
 def test_a_mask_is_decoded_or_refused(name, stored, labels, expected, tmp_path):

@@ -23,6 +23,21 @@ def test_a_task_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "settings, instances",
+    [
+        ({}, True),
+        ({"labels": "cell"}, True),
+        ({"labels": {"background": 0, "cell": 1}}, True),
+        ({"labels": ["cell", "nucleus"]}, False),
+        ({"roi_size": [64, 64, 1]}, False),
+    ],
+)
+def test_pictures_of_a_single_class_keep_their_instances(settings, instances, tmp_path):
+    Task(labels="nucleus", instances=True).write(tmp_path / "task.yaml")
+    assert read_task(tmp_path / "task.yaml", **settings).instances == instances
+
+
+@pytest.mark.parametrize(
     "content, says",
     [
         ("{", "cannot be read as YAML"),

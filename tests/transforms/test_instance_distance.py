@@ -61,6 +61,9 @@ def test_the_target_of_training(stored, tmp_path):
     instances = overlapping_discs()
     if stored:
         Image.fromarray(instances.T.astype(np.uint16)).save(tmp_path / "a.png")
+    # those of another image, and what segmentation writes beside them
+    Image.fromarray(np.ones(SHAPE[::-1], np.uint16)).save(tmp_path / "a.2.png")
+    (tmp_path / "a.geojson").write_text("{}")
     mask = MetaTensor(torch.as_tensor(instances > 0)[None].float(), meta={"filename_or_obj": "m/a.png"})
     item = AddInstanceDistanced("label", tmp_path)({"label": mask, "image_path": "images/a.tif"})
     label = item["label"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -39,20 +41,32 @@ def test_the_threshold_is_that_of_single_and_overlapping_classes():
     assert codes == [3, 2, 0]
 
 
+def test_many_overlapping_classes_take_little_memory():
+    labels = Labels([f"class {i}" for i in range(10)])
+    tracemalloc.start()
+    try:
+        assert labels.codes(torch.ones(10, 1, 1), threshold=0.5).item() == 2**10 - 1
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
-    "labels, codes, background, expected",
+    "labels, codes, expected",
     [
-        (ONE, [0, 1], True, [[0, 1]]),  # sigmoid: the background has no channel
-        (EXCLUSIVE, [0, 1, 2], False, [[0, 1, 0], [0, 0, 1]]),
-        (EXCLUSIVE, [0, 1, 2], True, [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
-        (REGIONS, [0, 1, 2], True, [[0, 1, 1], [0, 0, 1]]),
-        (OVERLAPPING, [0, 1, 2, 3], True, [[0, 1, 0, 1], [0, 0, 1, 1]]),
+        (ONE, [0, 1], [[0, 1]]),
+        (EXCLUSIVE, [0, 1, 2], [[0, 1, 0], [0, 0, 1]]),
+        (REGIONS, [0, 1, 2], [[0, 1, 1], [0, 0, 1]]),
+        (OVERLAPPING, [0, 1, 2, 3], [[0, 1, 0, 1], [0, 0, 1, 1]]),
     ],
 )
-def test_channels(labels, codes, background, expected):
+def test_channels(labels, codes, expected):
     mask = MetaTensor(torch.tensor(codes, dtype=torch.float32).view(1, -1, 1), meta={"filename_or_obj": "a.png"})
-    result = LabelToChannelsd("label", labels, background)({"label": mask})["label"]
+    result = LabelToChannelsd("label", labels)({"label": mask})["label"]
     assert result[..., 0].tolist() == expected
     assert result.dtype == mask.dtype and result.meta["filename_or_obj"] == "a.png"
-    if background:
-        assert len(result) == labels.out_channels
+
+
+def test_the_background_of_the_target_of_a_loss_has_a_channel():
+    channels = EXCLUSIVE.channels(torch.tensor([0, 1, 2]).view(1, -1, 1), background=True)
+    assert channels[..., 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

@@ -85,6 +85,13 @@ def test_volumes_for_a_3d_network(tmp_path):
     assert LoadInputImaged("image", 1, spatial_dims=3)({"image": path})["image"].shape == (1, 8, 9, 10)
 
 
+@pytest.mark.parametrize("count, channels", [(3, 1), (4, 1), (4, 3)])
+def test_the_channels_of_a_volume_are_no_colours(count, channels, tmp_path):
+    path = save(tmp_path / "volume.nii", np.zeros((8, 9, 10, count), np.uint8))
+    with pytest.raises(InputError, match=f"volume.nii: has {count} channels, but the network takes {channels}"):
+        LoadInputImaged("image", channels, spatial_dims=3)({"image": path})
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".png"])
 def test_an_image_of_several_files_has_their_channels_in_order(ending, tmp_path):
     shape = (8, 9, 10) if ending == ".nii.gz" else (30, 40)
