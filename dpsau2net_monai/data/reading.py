@@ -69,7 +69,7 @@ def size_text(size: Sequence[object]) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its own text only repeats the path
-        return "its content is not of a known type"
+        return "its content is not of a known type: damaged, or numbers of 64 bits"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.splitlines() or [type(error).__name__])[0]
 

@@ -21,5 +21,6 @@ def test_sizes_mixed():
 
 
 def test_few_wait_where_all_sizes_differ(monkeypatch):
-    monkeypatch.setattr(EqualSizes, "WAITING", 3)
-    assert numbers([(40, side) for side in (1, 2, 3, 4, 4)], number=4) == [[0], [1], [3, 4], [2]]
+    monkeypatch.setattr(EqualSizes, "WAITING", 120)
+    sizes = [(10, 3), (3, 10), (5, 6), (6, 5), (6, 5), (1, 31)]
+    assert numbers(sizes, number=4) == [[0], [3, 4], [5], [1], [2]]
