@@ -39,6 +39,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Give a new, temporary folder beside ``path``, as :func:`whole_file` gives a file. ``path`` must not exist."""
     path = Path(path)
     part = _part_of(path)
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process: in a container, many have the same number
     part.mkdir(parents=True)
     try:
         yield part
@@ -48,6 +49,12 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def clear_parts(folder: str | os.PathLike) -> None:
-    """Remove the temporary files of :func:`whole_file` in ``folder``. No other process may be writing to it."""
+    """
+    Remove the temporary files and folders of :func:`whole_file` and :func:`whole_folder` in ``folder``. No other
+    process may be writing to it.
+    """
     for part in Path(folder).glob(".part-*"):
-        part.unlink()
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()

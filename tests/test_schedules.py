@@ -12,8 +12,8 @@ def test_the_rate_follows_the_time_and_a_state_keeps_what_has_passed(monkeypatch
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[-1])
 
-    def begin() -> CosineOverTime:
-        return CosineOverTime(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), minutes=10)
+    def begin(minutes: float = 10) -> CosineOverTime:
+        return CosineOverTime(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), minutes)
 
     def rate_at(schedule: CosineOverTime, seconds: float) -> float:
         clock.append(seconds)
@@ -28,3 +28,8 @@ def test_the_rate_follows_the_time_and_a_state_keeps_what_has_passed(monkeypatch
     resumed = begin()
     resumed.load_state_dict(schedule.state_dict())
     assert [rate_at(resumed, at) for at in (9150, 9300, 9999)] == pytest.approx([0.01464466, 0, 0])
+
+    longer = begin(minutes=20)
+    longer.load_state_dict(resumed.state_dict() | {"passed": 10.0})
+    assert longer.optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+    assert rate_at(longer, 9999 + 300) == pytest.approx(0.01464466)

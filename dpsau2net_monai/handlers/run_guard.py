@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
@@ -23,7 +24,8 @@ class RunGuard:
     - if GPU memory runs out.
 
     It also ends the run after ``max_minutes``, at the end of an epoch, so that no epoch is lost.
-    ``ignite.handlers.TimeLimit`` ends it in the middle of one.
+    ``ignite.handlers.TimeLimit`` ends it in the middle of one. Of several processes, the first one's clock decides for
+    all. The minutes are in ``engine.state``, and ``RunKeeper`` saves them, so those of a resumed run are counted too.
 
     Put it before every other handler: the first handler of an error decides what becomes of it.
 
@@ -33,7 +35,7 @@ class RunGuard:
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.max_minutes = max_minutes
-        self.started = 0.0
+        self.since = 0.0  # until when the minutes are counted
         self.epoch_started = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -41,6 +43,7 @@ class RunGuard:
         Args:
             engine: a ``monai.engines.SupervisedTrainer``.
         """
+        engine.state_dict_user_keys.extend(("minutes", "epoch_minutes"))
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.check_loss)
@@ -48,13 +51,16 @@ class RunGuard:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
 
     def start(self, engine: Engine) -> None:
-        self.started = time.monotonic()
+        state: Any = engine.state  # Ignite's types allow only for its own names
+        state.minutes = state.epoch_minutes = 0.0
+        self.since = time.monotonic()
 
     def start_epoch(self, engine: Engine) -> None:
         self.epoch_started = time.monotonic()
+        self._end_in_time(engine, engine.state.epoch - 1)  # a run that is resumed may have no time left
 
     def check_loss(self, engine: Engine) -> None:
-        state: Any = engine.state  # Ignite's types do not allow for dictionaries
+        state: Any = engine.state
         loss = state.output["loss"]
         if not torch.isfinite(loss):
             images = ", ".join(state.batch["image_path"])
@@ -65,8 +71,16 @@ class RunGuard:
 
     def check_time(self, engine: Engine) -> None:
         now = time.monotonic()
-        if self.max_minutes is not None and now + (now - self.epoch_started) > self.started + 60 * self.max_minutes:
-            engine.logger.info(f"another epoch would exceed max_minutes: stopping after epoch {engine.state.epoch}")
+        state: Any = engine.state
+        state.minutes += idist.broadcast((now - self.since) / 60, src=0)
+        state.epoch_minutes = idist.broadcast((now - self.epoch_started) / 60, src=0)
+        self.since = now
+        self._end_in_time(engine, state.epoch)
+
+    def _end_in_time(self, engine: Engine, epoch: int) -> None:
+        state: Any = engine.state
+        if self.max_minutes is not None and state.minutes + state.epoch_minutes > self.max_minutes:
+            engine.logger.info(f"another epoch would exceed max_minutes: stopping after epoch {epoch}")
             engine.terminate()
 
     def explain(self, engine: Engine, error: Exception) -> None:

@@ -45,18 +45,19 @@ class RunKeeper:
     Put it behind the handlers of the learning rate and of validation, as what they change belongs to the epoch.
 
     Args:
-        folder: where these are written: ``model.pt``, the averaged weights of the best validation or, where no image
-            validates, of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training
+        folder: where these are written: ``model.pt``, the averaged weights of the best validation or, where there was
+            none, of the last epoch; ``state-EPOCH.pt``; and ``history.csv``, with the learning rate, the training
             loss and the validation metrics of each epoch.
         network: the network itself, without ``DistributedDataParallel`` around it.
         average: the average of its weights. This handler attaches it.
         optimizer: of the trainer.
-        lr_scheduler: of the trainer.
+        lr_scheduler: of the trainer. A resumed run keeps the ``T_max`` of a ``CosineAnnealingLR`` that is given here.
         evaluator: the validation's engine. Its key metric decides which weights are best; larger is better.
         seed: of the run.
         resume: whether to continue from the last state in ``folder``. Where there is none, the run begins.
         n_saved: number of epochs whose states are kept.
-        patience: number of epochs without a better validation after which the run ends. None: it continues.
+        patience: number of epochs without a better validation after which a validation ends the run. None: it
+            continues.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class RunKeeper:
         engine.add_event_handler(Events.EPOCH_STARTED, self.seed_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_state)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_patience)
+        engine.add_event_handler(Events.COMPLETED, self.save_last)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
 
     def start(self, engine: Trainer) -> None:
@@ -122,16 +124,28 @@ class RunKeeper:
                 raise InputError(f"{self.folder}: none of its {len(states)} states can be read; begin without resume")
             return
         try:
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
+            self._load(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{path}: belongs to another network or optimizer; resume with the config.yaml beside it"
             ) from error
         self.best, self.history = state["best"], state["history"]
+        for key, value in state.get("engine", {}).items():  # states of earlier versions have none
+            setattr(engine.state, key, value)
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         engine.logger.info(f"{path}: continuing after epoch {state['epoch']}")
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        lr_scheduler = self.parts["lr_scheduler"]
+        length = getattr(lr_scheduler, "T_max", None)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        if length is not None and length != lr_scheduler.T_max:  # max_epochs has changed
+            lr_scheduler.T_max = length
+            rates = lr_scheduler._get_closed_form_lr()  # its steps go on from the rate before
+            for group, rate in zip(self.parts["optimizer"].param_groups, rates):
+                group["lr"] = rate
 
     def seed_epoch(self, engine: Trainer) -> None:
         seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, self.rank]).generate_state(1)[0])
@@ -149,11 +163,12 @@ class RunKeeper:
 
     def save_state(self, engine: Trainer) -> None:
         epoch = {"epoch": engine.state.epoch, "learning_rate": self.learning_rate, **engine.state.metrics}
-        if self.evaluator.state.epoch == engine.state.epoch:
+        if self._validated(engine):
             epoch.update(self.evaluator.state.metrics)
         self.history.append({name: float(value) for name, value in epoch.items()})
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state.update(best=self.best, history=self.history, epoch=engine.state.epoch)
+        state["engine"] = {key: getattr(engine.state, key) for key in engine.state_dict_user_keys}
         validated: Any = self.evaluator.data_loader
         if not len(validated):  # no image validates, as with few labels in MONAI Label
             self._save_weights()
@@ -164,9 +179,19 @@ class RunKeeper:
                 path.unlink()
 
     def check_patience(self, engine: Trainer) -> None:
-        if self.patience is not None and engine.state.epoch - self.best["epoch"] >= self.patience:
+        waited = engine.state.epoch - self.best["epoch"]
+        if self.patience is not None and self._validated(engine) and waited >= self.patience:
             engine.logger.info(f"no better validation since epoch {self.best['epoch']}: stopping")
             engine.terminate()
+
+    def save_last(self, engine: Trainer) -> None:
+        if not self.best["epoch"]:
+            engine.logger.info("no validation has chosen weights: model.pt has those of the last epoch")
+            self._save_weights()
+
+    def _validated(self, engine: Trainer) -> bool:
+        """Whether a validation was in this epoch."""
+        return bool(self.evaluator.state.epoch == engine.state.epoch)
 
     def _save_weights(self) -> None:
         weights = self.parts["average"].module.state_dict()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from pathlib import Path
 
 import ignite.distributed as idist
 from monai.config import PathLike
+
+from ..errors import InputError
 
 __all__ = ["newest_run", "run_folder"]
 
@@ -21,6 +24,20 @@ def _runs(bundle_root: PathLike, file: str) -> list[Path]:
     return sorted(path.parent for path in Path(bundle_root).glob(f"runs/*/{file}"))
 
 
+def _make_folder(runs: Path) -> Path:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:  # of a run that began in the same second
+                time.sleep(0.1)
+    except OSError as error:
+        raise InputError(f"{runs}: cannot be written to ({error.strerror})") from error
+
+
 def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
     """
     Choose where a training run keeps its weights and its record.
@@ -30,17 +47,23 @@ def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
         resume: whether to continue the newest run, where there is one.
 
     Returns:
-        The name of a new folder ``runs/DATE-TIME`` of the bundle, or the newest run's. A packaged bundle, which carries
-        this package, trains into its ``models``: MONAI Label and the model zoo look for the weights there. All
-        processes of a distributed run get the same folder.
+        The name of a new folder ``runs/DATE-TIME`` of the bundle, which is made, or the newest run's. A packaged
+        bundle, which carries this package, trains into its ``models``: MONAI Label and the model zoo look for the
+        weights there. All processes of a distributed run get the same folder.
+
+    Raises:
+        InputError: the folder cannot be made.
     """
     root = Path(bundle_root)
     if (root / PACKAGE).is_dir():
         return str(root / "models")
-    runs = _runs(root, "run.json") if resume else []
-    if root not in _new or (_new[root] / "run.json").exists():
-        _new[root] = root / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    return str(idist.broadcast(str(runs[-1] if runs else _new[root]), src=0))
+    folder = ""
+    if idist.get_rank() == 0:
+        runs = _runs(root, "run.json") if resume else []
+        if not runs and (root not in _new or (_new[root] / "run.json").exists()):
+            _new[root] = _make_folder(root / "runs")
+        folder = str(runs[-1] if runs else _new[root])
+    return str(idist.broadcast(folder, src=0))
 
 
 def newest_run(bundle_root: PathLike) -> str:

@@ -14,6 +14,7 @@ from processes import fork_server
 from running import CONFIGS, QUICK, ROOT, bundle_arguments, bundle_run, environment, succeeded
 
 from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.runs import read_history
 
 EPOCHS = 4
 
@@ -141,8 +142,46 @@ def test_a_full_disk_keeps_the_last_good_state(run, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("keys", [{"max_minutes": 0.0001}, {"patience": 1, "learning_rate": 0.0}])
-def test_stopping_early(keys, run, tmp_path):
-    run(max_epochs=30, **keys)
-    last = max(int(path.stem.split("-")[1]) for path in (tmp_path / "models").glob("state-*.pt"))
-    assert last == (1 if "max_minutes" in keys else 2)
+def epochs(folder) -> list[int]:
+    """The epochs of a run, each once."""
+    return [int(row["epoch"].partition(".")[0]) for row in read_history(folder / "models" / "history.csv")]
+
+
+@pytest.mark.parametrize(
+    "keys, last",
+    [
+        ({"max_minutes": 0.0001, "val_interval": 5}, 1),  # before the first validation
+        ({"max_epochs": 2, "val_interval": 5}, 2),
+        ({"patience": 1, "learning_rate": 0.0}, 2),
+        ({"patience": 1, "learning_rate": 0.0, "val_interval": 2}, 4),  # the validation of epoch 2 is the best one
+        ({"patience": 1, "max_epochs": 2, "validate#dataset#data": []}, 2),  # as with few labels in MONAI Label
+    ],
+)
+def test_a_run_that_ends_early_has_weights(keys, last, run, tmp_path):
+    assert run(**{"max_epochs": 8, **keys})[0] == "model.pt"
+    assert epochs(tmp_path) == list(range(1, last + 1))
+    if last < keys.get("val_interval", 1):
+        state = torch.load(tmp_path / "models" / f"state-{last:05d}.pt", weights_only=True)["average"]
+        kept = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+        assert all(torch.equal(value, state[f"module.{name}"]) for name, value in kept.items())
+
+
+def test_a_run_without_time_left_ends_at_once_and_goes_on_with_more(run, tmp_path):
+    keys = {"max_epochs": 3, "val_interval": 2}
+    run(max_minutes=0.0001, **keys)
+    (tmp_path / "models" / "model.pt").unlink()  # as earlier versions left it
+    assert run(max_minutes=0.0001, resume=True, **keys) == ["model.pt", "state-00001.pt"]
+    run(max_minutes=60, resume=True, **keys)
+    assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_more_epochs_take_the_rates_of_a_longer_run_and_keep_the_best_weights(run, tmp_path):
+    run(max_epochs=2)
+    best = (tmp_path / "models" / "model.pt").read_bytes()
+    state = torch.load(tmp_path / "models" / "state-00002.pt", weights_only=True)
+    state.pop("engine", None)  # as earlier versions wrote it
+    torch.save(state, tmp_path / "models" / "state-00002.pt")
+    run(max_epochs=4, val_interval=5, resume=True)
+    assert (tmp_path / "models" / "model.pt").read_bytes() == best
+    rates = [float(row["learning_rate"]) for row in read_history(tmp_path / "models" / "history.csv")]
+    assert rates[2:] == pytest.approx([0.0005, 0.0001464466])  # of half a cosine over 4 epochs

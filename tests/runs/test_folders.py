@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from dpsau2net_monai.runs import newest_run, run_folder
+from dpsau2net_monai.runs import folders, newest_run, run_folder
 
 
 @pytest.fixture
@@ -27,6 +28,13 @@ def test_a_new_run_gets_a_folder_of_its_own(bundle):
     assert re.fullmatch(re.escape(str(bundle / "runs")) + r"/\d{8}-\d{6}", folder)
     assert folder > str(bundle / "runs" / "20260103-000000")
     assert run_folder(bundle) == folder  # until a run is recorded there
+
+
+def test_runs_that_begin_in_one_second_get_two_folders(bundle, monkeypatch):
+    first = run_folder(bundle)
+    monkeypatch.setattr(folders, "_new", {})  # as in another process
+    second = run_folder(bundle)
+    assert second > first and re.fullmatch(r"\d{8}-\d{6}", Path(second).name)
 
 
 def test_resuming_takes_the_newest_run_and_evaluating_the_newest_weights(bundle):
