@@ -21,7 +21,7 @@ try:
     from ignite.handlers import ProgressBar
     from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardHandler
     from monai.inferers import Inferer, SimpleInferer
-    from monai.utils import look_up_option, str2bool
+    from monai.utils import ensure_tuple, look_up_option, str2bool
 
     from .data import (
         Task,
@@ -50,11 +50,14 @@ __all__ = [
     "checkpoint_stages",
     "choose",
     "find_images",
+    "images_of",
+    "instances_dir",
     "is_on",
     "is_terminal",
     "join_processes",
     "kind_weights",
     "load_weights",
+    "loss_weights",
     "newest_run",
     "normalization",
     "one_line_errors",
@@ -113,8 +116,8 @@ def read_task(path: str, dataset_dir: str | None = None, **settings: Any) -> Tas
 
     Args:
         path: a ``task.yaml``. If it does not exist, the settings are those of :class:`dpsau2net_monai.data.Task`.
-        dataset_dir: a dataset whose ``dataset.json``, if it has one, goes before the file. None: there is none.
-        settings: settings that go before both. None: none.
+        dataset_dir: a dataset whose ``dataset.json``, if it has one, overrides the file. None: there is none.
+        settings: settings that override both. None: none.
 
     Raises:
         InputError: a setting is out of range.
@@ -149,6 +152,59 @@ def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
         return look_up_option(value, choices)
     except ValueError as error:
         raise InputError(f"{key} is '{value}'; it must be one of {', '.join(choices)}") from error
+
+
+def images_of(part: str, datalist: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """
+    Return the images of a part of the dataset.
+
+    Raises:
+        InputError: there is no such part, or it has no image.
+    """
+    images = choose("part", part, datalist)
+    if not images:
+        others = ", ".join(name for name, pairs in datalist.items() if pairs)
+        raise InputError(f"part is '{part}', which has no image; set it to one of {others}")
+    return images
+
+
+def instances_dir(dataset_dir: str, datalist: Mapping[str, list[dict[str, Any]]]) -> str:
+    """
+    Return the folder of the numbered instances, ``instances`` beside the folder of the images.
+
+    Args:
+        dataset_dir: the dataset: a folder, or a datalist, which may lie in another folder than its images.
+        datalist: lists of pairs by part. It is read only for a datalist.
+    """
+    if dataset_dir.lower().endswith(".json"):
+        image = ensure_tuple(datalist["training"][0]["image"])[0]
+        dataset_dir = os.path.dirname(os.path.dirname(image))
+    return os.path.join(dataset_dir, "instances")
+
+
+def loss_weights(
+    class_weights: Sequence[float] | None, loss: str, channels: int, device: torch.device | str
+) -> torch.Tensor | None:
+    """
+    Return the weights of the channels in the loss, (channels,).
+
+    Args:
+        class_weights: the weights. None: there are none.
+        loss: name of the loss.
+        channels: number of the network's output channels for classes.
+        device: where training computes.
+
+    Raises:
+        InputError: the loss takes no weights, or their number is not that of the channels.
+    """
+    if class_weights is None:
+        return None
+    if loss == "tversky":
+        raise InputError("the loss tversky takes no class_weights; set loss to dice, ce, dicece or focal")
+    weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
+    if weights.shape != (channels,):
+        raise InputError(f"class_weights is {class_weights}; give a list with a weight for each of {channels} channels")
+    return weights
 
 
 def is_on(key: str, value: bool | str) -> bool:

@@ -256,7 +256,7 @@ class Labels:
             raise InputError(f"{text}; save one channel of their values, or one-hot channels")
         several = int((classes.sum(0) > 1).sum())
         if several:
-            raise InputError(f"{path}: {several} pixels are in several classes, but the labels exclude each other")
+            raise InputError(f"{path}: {several} pixels are in several classes, but the labels are mutually exclusive")
         return np.where(classes.any(0), classes.argmax(0) + 1, 0)[None].astype(np.uint16)
 
     def _decode_colours(self, array: np.ndarray, path: str) -> np.ndarray:

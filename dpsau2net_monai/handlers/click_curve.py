@@ -151,7 +151,7 @@ class ClickCurve:
 
 
 def _codes(mask: torch.Tensor) -> np.ndarray:
-    """Return the codes (spatial...) of classes that exclude each other, from a channel for each."""
+    """Return the codes (spatial...) of mutually exclusive classes, from a channel for each."""
     weights = torch.arange(1, len(mask) + 1, device=mask.device).view(-1, *[1] * (mask.ndim - 1))
     return (mask.to(torch.int16) * weights).sum(0).cpu().numpy()
 

@@ -7,9 +7,11 @@ import filecmp
 import shutil
 from pathlib import Path
 
+import ignite.distributed as idist
 import monai.bundle
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from processes import fork_server, ranks
 from running import CONFIGS, QUICK, ROOT, bundle_arguments, bundle_run, environment, succeeded
 
@@ -66,6 +68,24 @@ def test_two_processes_evaluate_as_one(trained, dataset, tmp_path):
     assert means[1] == pytest.approx(means[0], abs=1e-5)
     assert pages[1] == pages[0]
     assert {"images.csv", "val_hd95_raw.csv"} <= set(same_files(tmp_path / "one", tmp_path / "two"))
+
+
+def test_two_processes_share_the_crops_and_the_validation_images_out(dataset, monkeypatch):
+    """In training with the nuclei's recipe, which draws some images more often than others."""
+    keys = {**QUICK, "dataset_dir": str(dataset), "csvfile": None, "crops_per_image": 2, "cache_num": 0, "rank": 0}
+    keys["train#sampler#weights"] = [1, 1, 0, 0, 0, 0, 0, 0, 0]
+    configs = [CONFIGS / name for name in ("train.yaml", "nuclei.yaml", "multi_gpu_train.yaml")]
+    crops, images = [], []
+    for rank in range(2):
+        for module in (torch.distributed, idist):
+            monkeypatch.setattr(module, "get_world_size", lambda: 2)
+            monkeypatch.setattr(module, "get_rank", lambda rank=rank: rank)
+        parser = ConfigParser(ConfigParser.load_config_files(configs))
+        parser.update(keys)
+        crops.append(list(parser.get_parsed_content("train#dataloader").sampler))
+        images.append(list(parser.get_parsed_content("validate#dataloader").sampler))
+    assert len(crops[0]) == len(crops[1]) == 9 and set(crops[0]) == set(crops[1]) == {0, 1}
+    assert images == [[0], [1, 2]]
 
 
 def test_a_process_that_loses_the_others_ends_with_one_line(tmp_path):

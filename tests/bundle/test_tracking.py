@@ -9,6 +9,7 @@ import monai.handlers.mlflow_handler
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
+from monai.bundle import ConfigParser
 from monai.utils import optional_import
 from running import CONFIGS, QUICK
 
@@ -45,6 +46,16 @@ def test_a_run_and_its_going_on_leave_one_record(dataset, tmp_path):
     assert kept == {"config.yaml", "datalist.json", "history.csv", "run.json", "task.yaml"}
     with open(client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))) as file:
         assert yaml.safe_load(file)["learning_rate"] == 0.002
+
+
+def test_of_several_processes_the_first_alone_reads_the_record(tmp_path):
+    """The others may be there before it is written."""
+    configs = [CONFIGS / name for name in ("train.yaml", "multi_gpu_train.yaml")]
+    parser = ConfigParser(ConfigParser.load_config_files(configs))
+    handler = {"_target_": "MLFlowHandler", "tracking_uri": f"sqlite:///{tmp_path / 'mlruns.db'}"}
+    parser.update({"ckpt_dir": str(tmp_path), "rank": 1, "train#handlers": [handler], "validate#handlers": []})
+    (step,) = (number for number, step in enumerate(parser["run"]) if "track_run" in step)
+    assert not parser.get_parsed_content(f"run#{step}")
 
 
 def test_what_to_install_where_mlflow_is_not(dataset, tmp_path, monkeypatch):

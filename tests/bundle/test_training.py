@@ -140,8 +140,43 @@ def test_every_loss_is_configured():
         assert value.item() == pytest.approx(expected[loss] + 0.6931, abs=1e-3), loss
 
 
+@pytest.mark.parametrize("loss", ["dice", "ce", "dicece", "focal", "tversky"])
+def test_classes_that_overlap_are_decided_apart(loss):
+    parser = parsed("train.yaml")
+    parser.update({"labels": ["cell", "nucleus"], "loss": loss})
+    codes = torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(2, 1, 6, 4)  # neither, one, the other, both
+    true = torch.cat([codes % 2, codes // 2], 1)
+    function = parser.get_parsed_content("loss_function")
+    assert function(40 * true - 20, codes).item() == pytest.approx(0, abs=1e-3)
+    logits = torch.zeros(2, 2, 6, 4, requires_grad=True)
+    function(logits, codes).backward()
+    assert (logits.grad.sign() == 1 - 2 * true).all()
+
+
+def test_the_weights_of_classes_that_overlap():
+    label = torch.full((2, 1, 6, 4), 3.0)  # both classes everywhere
+    parser = parsed("train.yaml")
+    parser.update({"labels": ["cell", "nucleus"], "loss": "ce", "class_weights": [1, 3], "device": "cpu"})
+    value = parser.get_parsed_content("loss_function")(torch.zeros(2, 2, 6, 4), label)
+    assert value.item() == pytest.approx((1 + 3) / 2 * 0.6931, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_as_many_crops_are_centred_on_the_background_as_on_a_class(channels):
+    """Also where the distance of instances follows the mask."""
+    parser = parsed("train.yaml")
+    parser.update({"crop_size": [5, 5], "instances": channels == 2})
+    crop = parser.get_parsed_content("train#crops#by_class").set_random_state(0)
+    label = torch.zeros(channels, 40, 40)
+    label[:, :8] = 1
+    crops = [crop({"image": torch.zeros(3, 40, 40), "label": label})[0] for _ in range(200)]
+    assert {key: item.shape for key, item in crops[0].items()} == {"image": (3, 5, 5), "label": (channels, 5, 5)}
+    assert 80 < sum(item["label"][0, 2, 2].item() for item in crops) < 120
+
+
 def test_the_separation_of_instances_is_learned(dataset, tmp_path):
     keys = {**QUICK, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models"), "max_epochs": 1}
+    keys["crop"] = "by_class"
     monai.bundle.run(
         "training", config_file=str(CONFIGS / "train.yaml"), output_dir=str(tmp_path / "log"),
         **{**keys, "instances": "true"},
@@ -213,12 +248,12 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     result = bundle_run(
         "training", "train.yaml", "multi_gpu_train.yaml",
         launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-        dataset_dir=dataset, **{**QUICK, "bundle_root": tmp_path, "max_epochs": 1},
+        dataset_dir=dataset, tracking="mlflow", **{**QUICK, "bundle_root": tmp_path, "max_epochs": 1},
     )  # fmt: skip
     assert succeeded(result).stdout.count("Epoch[1] Metrics -- train_loss") == 1  # one process reports
     (run,) = (tmp_path / "runs").iterdir()  # both processes chose one folder
     load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")
-    assert (run / "run.json").is_file()
+    assert (run / "run.json").is_file() and (run / "log" / "mlruns.db").is_file()
 
 
 def _no_dataset(folder):
@@ -271,6 +306,14 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (_empty, "has no images"),
         (_unreadable, "nuclei_005.png: cannot be read as a picture"),
         (lambda folder: {"loss": "lovasz"}, "loss is 'lovasz'; it must be one of dice, ce, dicece, focal, tversky"),
+        (
+            lambda folder: {"loss": "tversky", "class_weights": [2]},
+            "the loss tversky takes no class_weights; set loss to dice, ce, dicece or focal",
+        ),
+        (
+            lambda folder: {"class_weights": [1, 2]},
+            "class_weights is [1, 2]; give a list with a weight for each of 1 channels",
+        ),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),
         (
