@@ -134,8 +134,9 @@ def serving(python: str, folder: Path) -> Iterator[Server]:
                 time.sleep(1)
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
 
 def write_weights(folder: Path, seed: int) -> None:

@@ -463,15 +463,15 @@ def evaluating(data: Path, output: Path) -> Stopwatch:
     return watch
 
 
-def training_run(data: Path, output: Path) -> Stopwatch:
+def training_run(data: Path, output: Path, **keys: Any) -> Stopwatch:
     """
-    Train with the nuclei's recipe, and load the data in this process. Reading is not measured: the images are in memory
-    from before the first epoch.
+    Train with the nuclei's recipe, and load the data in this process unless ``keys`` of the config say otherwise.
+    Reading is not measured: the images are in memory from before the first epoch.
     """
     workflow = configure(
         "training", "train.yaml", "nuclei.yaml",
-        dataset_dir=str(data), csvfile=None, max_epochs=EPOCHS, crops_per_image=1, num_workers=0,
-        ckpt_dir=str(output), output_dir=str(output / "log"),
+        dataset_dir=str(data), csvfile=None, max_epochs=EPOCHS, crops_per_image=1,
+        ckpt_dir=str(output), output_dir=str(output / "log"), **{"num_workers": 0, **keys},
     )  # fmt: skip
     watch, content = Stopwatch(), workflow.parser.get_parsed_content
     trainer = content("train#trainer")
@@ -483,7 +483,15 @@ def training_run(data: Path, output: Path) -> Stopwatch:
     return watch
 
 
-VERBS = {"segmenting": segmenting, "evaluating": evaluating, "training": training_run}
+LAZY = {"_target_": "Compose", "transforms": "@train#random_transforms", "lazy": True}
+VERBS: dict[str, Callable[[Path, Path], Stopwatch]] = {
+    "segmenting": segmenting,
+    "evaluating": evaluating,
+    "training": training_run,
+    "training, lazy transforms": functools.partial(training_run, **{"train#without_metadata": LAZY}),
+    "training, ThreadDataLoader": functools.partial(training_run, **{"train#dataloader#_target_": "ThreadDataLoader"}),
+    "training, another process loads": functools.partial(training_run, num_workers=1),
+}
 
 
 def make_images(folder: Path) -> None:
