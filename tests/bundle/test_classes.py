@@ -41,7 +41,7 @@ CASES = {
         {"background": 0, "lymphocyte": 1, "tumour": 2, "macrophage": 3}, 4,
     ),
     "regions": Case(
-        {"size": (32, 32, 32), "spatial_dims": 3, "classes": 2}, [32, 32, 32], 3,
+        {"size": (32, 32, 32), "spatial_dims": 3, "classes": 2}, [32, 32, 32], 20,
         {"background": 0, "any": [1, 2], "vessel": [2]}, 2,
     ),
 }  # fmt: skip
