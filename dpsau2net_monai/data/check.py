@@ -16,7 +16,7 @@ from .datalist import divide, inspected
 from .dataset_json import dataset_settings
 from .inspection import Finding, Pair, Problem, inspect_pairs, read_codes
 from .labels import Labels
-from .listing import Candidate, list_candidates
+from .listing import Candidate, Listing, list_candidates
 from .reading import is_volume, name_of, size_text
 
 __all__ = ["DatasetCheck", "check_dataset", "require_classes"]
@@ -166,6 +166,7 @@ def check_dataset(
         check.problems += of_one_image
     training = [finding for part, finding in zip(part_of, findings) if part in ("train", "unsplit")]
     check.problems += _absent_classes(labels, training, dataset_dir)
+    check.problems += _not_in_csv(listing, candidates, csvfile)
     return check
 
 
@@ -222,6 +223,17 @@ def _absent_classes(labels: Labels, training: Sequence[Finding], dataset_dir: Pa
         Problem(str(dataset_dir), "class", f"{dataset_dir}: {_absent_text(name, len(training))}", False)
         for name in absent
     ]
+
+
+def _not_in_csv(listing: Listing, candidates: Sequence[Candidate], csvfile: PathLike | None) -> list[Problem]:
+    """Return the problem that a CSV does not name all images."""
+    images = [one for section in listing.sections.values() for one in section]
+    used = {candidate.name for candidate in candidates}
+    unused = sorted(one.name for one in images if one.name not in used)
+    if csvfile is None or not unused:
+        return []
+    text = f"does not name {len(unused)} of {len(images)} images, such as '{unused[0]}', so they are left out"
+    return [Problem(str(csvfile), "not in csv", f"{csvfile}: {text}; add them if they are to be used", False)]
 
 
 def _wrong_channels(pair: Pair, finding: Finding, settings: Mapping[str, Any]) -> list[Problem]:

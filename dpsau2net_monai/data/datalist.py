@@ -122,7 +122,8 @@ def divide(
     parts = dict(listing.sections)
     # sorted by name, so that the order of the CSV's rows does not change the training
     if csvfile is not None:
-        categories, by_name = read_split(csvfile), _by_name(listing, dataset_dir)
+        by_name = _by_name(listing, dataset_dir)
+        categories = read_split(csvfile, by_name)
         unknown = next((name for name in categories if name not in by_name), None)
         if unknown is not None:
             raise InputError(f"{csvfile}: '{unknown}' is not an image of {dataset_dir}; correct or remove this row")
@@ -138,7 +139,7 @@ def divide(
     count = len(parts["train"])
     if not parts["validation"] and count < FOLDS:
         raise InputError(
-            f"{dataset_dir}: has {count} training images, but {FOLDS} folds need at least {FOLDS}; add some"
+            f"{csvfile or dataset_dir}: has {count} training images, but {FOLDS} folds need at least {FOLDS}; add some"
         )
     return parts
 

@@ -58,13 +58,27 @@ def list_folder(root: Path, labels: Labels | None = None) -> Listing:
     masks = [files_by_stem(folder) for folder in folders]
     images = group_files(files, separate={stem for of_class in masks for stem in of_class})
     candidates, strays = _with_masks(images, folders, masks, several=bool(classes))
-    return Listing({"train": candidates, "validation": [], "test": []}, strays)
+    others = [problem for folder in (root / "images", *folders) for problem in _others(folder, SUFFIXES)]
+    return Listing({"train": candidates, "validation": [], "test": []}, strays + others)
+
+
+def _others(folder: Path, suffixes: str | tuple[str, ...]) -> list[Problem]:
+    """Return the problem that a folder of images, or of masks, has other files or folders, if it has."""
+    images = {path for same in files_by_stem(folder, suffixes).values() for path in same}
+    others = sorted(path.name for path in folder.iterdir() if path not in images and not path.name.startswith("."))
+    if not others:
+        return []
+    text = f"files and folders that are no images and are ignored: {len(others)}, such as '{others[0]}'"
+    return [
+        Problem(str(folder), "ignored", f"{folder}: {text}; if they hold images, `prepare tree` converts them", False)
+    ]
 
 
 def _image_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[Path]:
     files = [file for same in files_by_stem(folder, suffixes).values() for file in same]
     if not files:
-        raise InputError(f"{folder}: has no images; add some ({', '.join(ensure_tuple(suffixes))})")
+        text = f"add some ({', '.join(ensure_tuple(suffixes))}); `prepare tree` takes those in its subfolders"
+        raise InputError(f"{folder}: has no images; {text}")
     return files
 
 
@@ -166,7 +180,10 @@ def _list_nnunet(root: Path, content: Mapping[str, Any], names: Sequence[str]) -
             text = f"has no folder '{folder}', and dataset.json lists nothing under 'training'; add one of them"
             raise InputError(f"{root}: {text}")
     images = group_files(_image_files(root / "imagesTr", ending), names)
-    return _with_masks(images, [root / "labelsTr"], [files_by_stem(root / "labelsTr", ending)], several=False)
+    masks = files_by_stem(root / "labelsTr", ending)
+    candidates, strays = _with_masks(images, [root / "labelsTr"], [masks], several=False)
+    others = [problem for folder in ("imagesTr", "labelsTr") for problem in _others(root / folder, ending)]
+    return candidates, strays + others
 
 
 def _list_json(path: Path) -> Listing:

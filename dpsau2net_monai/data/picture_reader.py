@@ -109,6 +109,9 @@ def read_stored(path: PathLike) -> np.ndarray:
                 # Pillow warns when it drops a palette's transparency, so keep it here; alpha is dropped below
                 picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
             array = np.asarray(picture)
+            # Pillow does this to 8 bits only
+            if array.dtype.kind == "u" and array.itemsize == 2 and getattr(opened, "tag_v2", {}).get(262) == 0:
+                array = 65535 - array  # 0 is white
 
     if array.ndim == 3:
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3]  # drop alpha

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from monai.config import PathLike
@@ -66,11 +66,17 @@ def write_split(path: PathLike, categories: Mapping[str, str]) -> None:
         writer.writerows(categories.items())
 
 
-def read_split(path: PathLike) -> dict[str, str]:
+def read_split(path: PathLike, names: Collection[str] = ()) -> dict[str, str]:
     """
-    Read a split from a CSV with the columns ``image_id`` and ``category``.
+    Read a split from a CSV with the columns ``image_id`` and ``category``. The columns may also be separated by
+    semicolons or tabs, as Excel writes them in many countries. Empty rows are left out.
 
     An ``image_id`` is an image's name, with or without its suffix.
+
+    Args:
+        path: the CSV.
+        names: names of the images. What looks like a suffix belongs to the name if the whole is one of them, such as
+            ``slide.tif``, the name of ``slide.tif.png``.
 
     Returns:
         ``"train"``, ``"validation"`` or ``"test"`` for each name, in the order of the file.
@@ -82,14 +88,19 @@ def read_split(path: PathLike) -> dict[str, str]:
         raise InputError(f"{path}: no such CSV file")
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = [(row["image_id"], row["category"]) for row in csv.DictReader(file)]
+            header = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=next((mark for mark in ";\t" if mark in header), ","))
+            rows = [(row["image_id"] or "", row["category"] or "") for row in table]
     except (KeyError, csv.Error) as error:
         raise InputError(
             f"{path}: is not a table with the columns image_id and category; `split` writes one"
         ) from error
     categories: dict[str, str] = {}
     for image, category in rows:
-        name = name_of(image) if image.lower().endswith(SUFFIXES) else image
+        if not image and not category:
+            continue
+        name = name_of(image) if image not in names and image.lower().endswith(SUFFIXES) else image
         if category not in PARTS:
             raise InputError(f"{path}: '{name}' has the category '{category}'; use one of {', '.join(PARTS)}")
         other = categories.setdefault(name, category)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 from monai.config import PathLike
@@ -27,6 +28,9 @@ def _read(folder: PathLike) -> Metrics:
         raise InputError(f"{path}: is not a table that `evaluating` wrote; evaluate again") from error
     if not metrics:
         raise InputError(f"{path}: has no images; evaluate again")
+    if len(metrics) < len(rows):
+        name = Counter(row["image"] for row in rows).most_common(1)[0][0]
+        raise InputError(f"{path}: has two images '{name}', so they cannot be paired; rename one and evaluate again")
     return metrics
 
 
@@ -44,7 +48,7 @@ def compare_evaluations(first_dir: PathLike, second_dir: PathLike) -> str:
         test. The second has the ten images whose Dice differs most.
 
     Raises:
-        InputError: a folder has no evaluation, or the images differ.
+        InputError: a folder has no evaluation, the images differ, or two have one name.
     """
     first, second = _read(first_dir), _read(second_dir)
     for here, there, folder in ((first, second, second_dir), (second, first, first_dir)):

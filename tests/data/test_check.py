@@ -220,8 +220,19 @@ def test_only_the_images_of_the_csv_are_checked(tree):
     csvfile = tree / "split.csv"
     write_split(csvfile, {f"{i:02d}": "test" if i < 2 else "train" for i in range(8)})
     assert check_dataset(tree, csvfile).parts == {"train": 6, "test": 2}
-    assert not check_dataset(tree, csvfile).problems
+    (problem,) = check_dataset(tree, csvfile).problems
+    assert "split.csv: does not name 12 of 20 images, such as '08', so they are left out" in problem.message
+    assert not problem.error
     make_datalist(tree, csvfile)
+
+
+def test_files_that_are_ignored_are_named(tree):
+    Image.fromarray(noise(32, 40)).save(tree / "images" / "20.webp")
+    (tree / "masks" / "patient 1").mkdir()
+    check = check_dataset(tree)
+    assert kinds(check) == [("images", "ignored", False), ("masks", "ignored", False)]
+    assert "images: files and folders that are no images and are ignored: 1, such as '20.webp'" in check.text()
+    assert "such as 'patient 1'" in check.text()
 
 
 def test_several_bad_pairs_give_one_line_with_the_command_that_lists_all(tree):

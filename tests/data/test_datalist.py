@@ -82,6 +82,18 @@ def test_a_split_with_validation_images(tree, capsys):
         split(["a", "b"] * 20, 0.9, validation_share=0.1)
 
 
+@pytest.mark.parametrize("separator", ",;\t")
+def test_a_split_from_excel(separator, tmp_path):
+    names = [f"Zürich {i}.tif" for i in range(10)]  # of Zürich 0.tif.png
+    for name in names:
+        picture(tmp_path / "images" / f"{name}.png")
+        picture(tmp_path / "masks" / f"{name}.png")
+    rows = [("image_id", "category"), *split(names, 0.8).items(), ("", "")]
+    csvfile = tmp_path / "split.csv"
+    csvfile.write_text("".join(f"{separator.join(row)}\r\n" for row in rows), "utf-8-sig", newline="")
+    assert make_datalist(tmp_path, csvfile) == make_datalist(tmp_path, train_share=0.8)
+
+
 def test_each_training_image_validates_in_one_fold(tree):
     folds = [make_datalist(tree, fold=fold) for fold in range(5)]
     validation = [pair["image"] for parts in folds for pair in parts["validation"]]
@@ -195,7 +207,8 @@ def _csv(*rows):
             _csv("image_id,category", "cell 1,train", "cell 1.png,test"),
             "'cell 1' is in both train and test; remove one",
         ),
-        (_csv("image_id,category", "cell 1,train", "cell 2,test"), "5 folds need at least 5"),
+        (_csv("category,image_id", "train,cell 1", "test"), "'' is not an image"),
+        (_csv("image_id,category", "cell 1,train", "cell 2,test"), "my.csv: has 1 training .* 5 folds need at least 5"),
         (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
         (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),
     ],

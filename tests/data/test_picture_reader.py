@@ -54,6 +54,8 @@ def palette(path):
         ("rgba16.png", png16(with_alpha(RGB16)), RGB16 / 65535, 0),
         ("grey_alpha16.png", png16(with_alpha(GREY16)), GREY16 / 65535, 0),
         ("grey16.tif", tiff(GREY16), GREY16 / 65535, 0),
+        ("white_is_0.tif", tiff(255 - GREY8, photometric="miniswhite"), GREY8 / 255, 0),
+        ("white_is_0_16.tif", tiff(65535 - GREY16, photometric="miniswhite"), GREY16 / 65535, 0),
         ("rgb16.tif", tiff(RGB16, photometric="rgb"), RGB16 / 65535, 0),
         ("rgb16_lzw.tiff", tiff(RGB16, photometric="rgb", compression="lzw"), RGB16 / 65535, 0),
         ("planar16.tif", tiff(np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate"), RGB16 / 65535, 0),

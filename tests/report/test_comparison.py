@@ -35,6 +35,10 @@ def test_compare_prints_means_differences_and_the_images_that_differ_most(tmp_pa
         (lambda b: (b / "images.csv").write_text("image,dice\nx,high\n"), "b/images.csv: is not a table that"),
         (lambda b: (b / "images.csv").write_text("image,dice\n"), "b/images.csv: has no images"),
         (lambda b: (b / "images.csv").write_text("image,dice\nother,1\n"), "b: has no metrics of 'image 0'"),
+        (
+            lambda b: (b / "images.csv").write_text("image,dice\nimage 0,1\nimage 1,1\nimage 1,0\n"),
+            "b/images.csv: has two images 'image 1', so they cannot be paired",
+        ),
     ],
 )
 def test_evaluations_that_cannot_be_compared_give_one_line(spoil, says, tmp_path, capsys):
