@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,6 @@ import numpy as np
 import tifffile
 from monai.utils import optional_import
 
-from ..errors import InputError
 from ..files import whole_file, whole_folder
 from ..transforms.saving import write_volume
 from .sources import as_ras
@@ -85,14 +83,6 @@ class Part:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
 def _steps(shape: Sequence[int]) -> list[int]:
     """Return the distance of the pixels of each level of a pyramid."""
     steps = [1]
@@ -110,9 +100,6 @@ def write_pyramid(path: Path, array: Any, encode: Encode) -> None:
         path: file to write, which ends with ``.ome.tif``.
         array: zarr array (height, width).
         encode: the values that are written, (height, width) or (height, width, 3).
-
-    Raises:
-        InputError: the file cannot be written.
     """
     example = encode(array[:1, :1])
     steps = _steps(array.shape)
@@ -132,7 +119,7 @@ def write_pyramid(path: Path, array: Any, encode: Encode) -> None:
         "photometric": "minisblack" if example.ndim == 2 else "rgb",
     }
     big = array.size * example[0, 0].nbytes > 2**31
-    with _writing(path), whole_file(path) as part, tifffile.TiffWriter(part, ome=True, bigtiff=big) as writer:
+    with whole_file(path) as part, tifffile.TiffWriter(part, ome=True, bigtiff=big) as writer:
         for step in steps:
             shape = tuple(-(-side // step) for side in array.shape) + example.shape[2:]
             kind: dict[str, Any] = {"subfiletype": 1} if step > 1 else {"subifds": len(steps) - 1}
@@ -155,12 +142,9 @@ def write_nifti(path: Path, image: str, array: Any, encode: Encode) -> None:
         image: path of the image.
         array: zarr array (z, y, x), in RAS.
         encode: the values that are written, (x, y, z) or (x, y, z, 3).
-
-    Raises:
-        InputError: the file cannot be written.
     """
     example = encode(array[:1, :1, :1])
-    with _writing(path), whole_file(path) as part:
+    with whole_file(path) as part:
         nothing = np.broadcast_to(np.zeros((), example.dtype), array.shape[::-1] + example.shape[3:])  # takes no memory
         write_volume(nothing, image, part, example.shape[3:])
         volume = cast(nibabel.Nifti1Image, nibabel.load(part))
@@ -178,14 +162,11 @@ def write_ome_zarr(path: Path, grid: Mapping[str, Any], array: Any, encode: Enco
         grid: that of the open image (see :class:`dpsau2net_monai.large.LargeImage`).
         array: zarr array (z, y, x).
         encode: the values that are written, (z, y, x) or (z, y, x, 3).
-
-    Raises:
-        InputError: the folder cannot be written.
     """
     example = encode(array[:1, :1, :1])
     axes, version = grid["axes"], grid["version"]
     channels = [{"name": "c", "type": "channel"}] * (example.ndim - 3)
-    with _writing(path), whole_folder(path) as part:
+    with whole_folder(path) as part:
         group = zarr.open_group(part, mode="w", zarr_format=2 if version == "0.4" else 3)
         datasets = []
         for level, step in enumerate(_steps(array.shape)):

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ..data.reading import size_text
 from ..data.task import Task
 from ..errors import InputError
+from ..inferers import require_overlap
 from ..transforms import LoadInputImaged, normalization
 from .instances import number_instances
 from .listing import instances_path, large_name, mask_paths
@@ -92,9 +93,8 @@ class LargeSegmenter:
             raise InputError("instances are those of a single class, but labels has several; set instances to false")
         for switch in [switch for switch, is_on in (lacking or {}).items() if is_on]:
             raise InputError(f"segmenting_large has no {switch}; leave it out, or run segmenting")
+        require_overlap(overlap)
         overlap = ensure_tuple_rep(overlap, task.image_dims)
-        if not all(0 <= share < 1 for share in overlap):
-            raise InputError(f"overlap is {size_text(overlap)}; give a share from 0 to less than 1")
         self.task = task
         self.network = network
         self.output_dir = Path(output_dir)
@@ -118,7 +118,13 @@ class LargeSegmenter:
         Raises:
             InputError: the image cannot be read, or its outputs cannot be written.
         """
-        path = data["image"]
+        try:
+            self._write_mask(data["image"])
+        except OSError as error:  # of writing: those of reading are InputErrors by now
+            raise InputError(f"{self.output_dir}: cannot be written to ({error.strerror or error})") from error
+        return dict(data)
+
+    def _write_mask(self, path: str) -> None:
         with open_large(path, self.level, self.task.image_dims, self.output_dir) as image:
             self._require_spacing(image)
             arrays = {"codes": np.min_scalar_type(len(self.task.labels.table) - 1)}
@@ -128,8 +134,8 @@ class LargeSegmenter:
             part = Part(self.output_dir / f"{large_name(path)}.part.zarr", self._settings(path), shape, arrays)
             try:
                 self._segment(image, part)
-            except InputError:
-                if part.next_row == 0:  # else keep hours of work: a network drive may be back at the next run
+            except (InputError, OSError):
+                if part.next_row == 0:  # else keep hours of work: the disk may be back at the next run
                     part.remove()
                 raise
         codes = part.group["codes"]
@@ -145,7 +151,6 @@ class LargeSegmenter:
             else:
                 write_ome_zarr(mask_path, image.grid, codes, self._encoding(index, 1))
         part.remove()
-        return dict(data)
 
     def _encoding(self, index: int, foreground: int) -> Callable[[np.ndarray], np.ndarray]:
         """Return what makes the values of the mask with this index of codes."""

@@ -108,7 +108,7 @@ def open_large(path: PathLike, level: int = 0, dims: int = 2, folder: PathLike =
 
 
 def _require_level(path: str, level: int, count: int) -> None:
-    if not 0 <= level < count:
+    if level not in range(count):
         raise InputError(f"{path}: has {count} levels, but level is {level}; set it to 0 to {count - 1}")
 
 

@@ -117,6 +117,11 @@ class OnnxNetwork(nn.Module):
             self.session = onnxruntime.InferenceSession(path, session_options, providers=[(provider, options)])
         except Exception as error:  # onnxruntime's errors have no common base class
             raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} cannot read it ({error})") from error
+        if provider not in self.session.get_providers():  # it logs a warning, and would compute on the CPU
+            raise InputError(
+                f"onnxruntime {onnxruntime.__version__} cannot load its {provider}; install the versions of CUDA"
+                f"{', TensorRT' if tensorrt else ''} and cuDNN that it needs, or set runtime to torch"
+            )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """

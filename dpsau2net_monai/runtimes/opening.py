@@ -53,10 +53,13 @@ def open_network(
         threshold: of the probability, for ``auto``.
 
     Raises:
-        InputError: the runtime does not compute in this precision, or on this device.
+        InputError: the runtime does not compute in this precision, or on this device, or there is no such device.
         OptionalImportError: the runtime's package is not installed.
     """
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device is '{device}'; set it to cpu, or to cuda for an NVIDIA GPU") from error
     if runtime not in RUNTIMES:
         raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
@@ -69,6 +72,10 @@ def open_network(
         raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
     if runtime == "openvino" and device.type != "cpu":
         raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        advice = "number them from 0" if count else "set it to cpu, or install torch for CUDA"
+        raise InputError(f"device is '{device}', but torch finds {count} NVIDIA GPUs; {advice}")
 
     load_weights(network, ckpt_path)
     network = fold_batch_norms(network)

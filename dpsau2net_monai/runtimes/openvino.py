@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import torch
 from monai.config import PathLike
 from monai.utils import optional_import
@@ -37,10 +39,14 @@ class OpenVinoNetwork(nn.Module):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise InputError(f"{path}: openvino {openvino.__version__} cannot read it ({reason})") from error
+        # calls of a compiled model share one request: of several threads, one would get the logits of another
+        self.lock = Lock()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """
         Args:
             images: (batch, channels, spatial...).
         """
-        return torch.from_numpy(self.model([images.float().cpu().numpy()])[0]).to(images.device)
+        with self.lock:
+            (result,) = self.model([images.float().cpu().numpy()]).values()
+        return torch.from_numpy(result).to(images.device)

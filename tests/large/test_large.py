@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from PIL import Image
 from samples import Interrupted
 
 from dpsau2net_monai.data import Task, memory
-from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.errors import InputError, root_input_error
 from dpsau2net_monai.metrics import match_instances, split_instances
 
 zarr = pytest.importorskip("zarr", "3.1.5")
@@ -152,6 +154,27 @@ def test_a_killed_run_goes_on_unless_the_settings_differ(overlap, tmp_path):
         assert (again < windows) == (threshold == 0.5)
         assert np.array_equal(mask, expected) == (threshold == 0.5)
         (tmp_path / "killed" / "image.ome.tif").unlink()
+
+
+@pytest.mark.parametrize("array", ["codes", "numbers"])
+def test_a_full_disk_ends_in_one_line(array, monkeypatch, tmp_path):
+    """Rows that are finished stay, and the next run goes on."""
+    tifffile.imwrite(tmp_path / "image.tif", pixels(), photometric="rgb")
+    segment = LargeSegmenter(TASK, network(), tmp_path / "masks", tmp_path / "none", instances=True)
+    put = zarr.storage.LocalStore.set
+
+    async def put_if_there_is_room(store, key, value):
+        if key.startswith(f"{array}/c"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await put(store, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.storage.LocalStore, "set", put_if_there_is_room)
+        with pytest.raises(InputError, match="masks: cannot be written to .No space left on device"):
+            segment({"image": str(tmp_path / "image.tif")})
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["image.part.zarr"] * (array == "numbers")
+    segment({"image": str(tmp_path / "image.tif")})
+    assert (tmp_path / "masks" / "image.ome.tif").exists()
 
 
 def test_skip_background_leaves_out_flat_windows(tmp_path):

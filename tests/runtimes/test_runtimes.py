@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from dpsau2net_monai.data import Task
 from dpsau2net_monai.data.labels import Labels
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.networks import DPSAU2NetLite, fold_batch_norms
-from dpsau2net_monai.runtimes import AutoPrecision, open_network
+from dpsau2net_monai.runtimes import AutoPrecision, OnnxNetwork, open_network, write_onnx
 
 TASKS = {
     "pictures": Task(2, 3, "nucleus", roi_size=[96, 64]),
@@ -131,6 +132,8 @@ def test_bfloat16_is_near(case, runtime):
         ({"runtime": "torch", "precision": "float16"}, "on cpu, runtime torch has auto, float32, bfloat16"),
         ({"runtime": "tensorrt"}, "runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to"),
         ({"runtime": "openvino", "device": "cuda"}, "which computes on the CPU; set device to cpu"),
+        ({"device": "gpu"}, "device is 'gpu'; set it to cpu, or to cuda for an NVIDIA GPU"),
+        ({"device": "cuda:99"}, "device is 'cuda:99', but torch finds "),
     ],
 )
 def test_what_is_not_possible_is_said(options, message, tmp_path):
@@ -146,6 +149,31 @@ def test_what_is_not_installed_is_named(runtime, package, tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(Exception, match=f"import {package} failed; pip install --upgrade {package}"):
         open_network(untrained(TASKS["pictures"]), tmp_path / "model.pt", TASKS["pictures"], runtime)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("case", ["pictures"], indirect=True)
+def test_each_of_several_threads_gets_its_own_logits(case, runtime):
+    opened = open_case(case, runtime=runtime, precision="float32")
+    images = [torch.randn(4, 3, 96, 96) for _ in range(8)]
+    expected = [opened(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for logits, right in zip(pool.map(opened, images), expected):
+            torch.testing.assert_close(logits, right)
+
+
+@pytest.mark.parametrize("tensorrt", [False, True])
+def test_onnxruntime_does_not_fall_back_to_the_cpu(tensorrt, tmp_path, monkeypatch):
+    """As where its library for the GPU is there, but not that of CUDA."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime may load it here")
+    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    write_onnx(torch.nn.Conv2d(3, 1, 1), 3, (8, 8), tmp_path / "network.onnx")
+    with pytest.raises(InputError, match="cannot load its (Tensorrt|CUDA)ExecutionProvider; install the versions"):
+        OnnxNetwork(tmp_path / "network.onnx", "cuda", tensorrt)
 
 
 def test_a_broken_exported_file_ends_in_one_line(tmp_path):
