@@ -13,6 +13,7 @@ import numpy as np
 from monai.config import PathLike
 from monai.data import MetaTensor
 from monai.transforms import Orientation
+from napari.layers import Image
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from tqdm import tqdm
 
@@ -80,7 +81,7 @@ class Queue:
             try:
                 logits = segmenter.logits(segmenter.prepare(*_read(self.images[name])))
             except InputError as error:
-                logging.getLogger("dpsau2net_monai").warning(f"left out: {error}")
+                logging.getLogger("dpsau2net_monai").warning(f"{name} is left out: {error}")
                 continue
             self.expected_dice[name] = segmenter.expected_dice(logits)
             self.mark(name, self.state.get(name, LEFT))
@@ -117,6 +118,7 @@ class Annotator(QWidget):
         super().__init__()
         self.panel, self.queue, self.output = panel, queue, output
         self.name = ""
+        self.layer: Image | None = None
         self.status = QLabel()
         self.save_button, self.skip_button = QPushButton("Save, and next"), QPushButton("Skip")
         layout = QVBoxLayout(self)
@@ -137,13 +139,16 @@ class Annotator(QWidget):
             self.name = left[0]
             with shown_errors():
                 array, rgb, scale = _read(self.queue.images[self.name])
-                viewer.add_image(array, rgb=rgb, name=self.name, scale=scale or None).reset_contrast_limits()
+                self.layer = viewer.add_image(array, rgb=rgb, name=self.name, scale=scale or None)
+                self.layer.reset_contrast_limits()
                 self.panel.segment.start()
 
     def save(self) -> None:
         """Save the labels of the image, and open the next one."""
         with shown_errors():
             self._require_idle()
+            if self.panel.choices.require_image() is not self.layer:
+                raise InputError(f"another image than '{self.name}' is chosen; choose it, to save its labels")
             if self.panel.save.write(self.output, self.name):
                 self._finish(DONE)
 

@@ -28,7 +28,7 @@ def brightfield() -> list[LayerData]:
 
 def tissue() -> list[LayerData]:
     """Return a picture of nuclei in stained tissue."""
-    return _nuclei("tissue", 2, 1)
+    return _nuclei("tissue", 2, 2)
 
 
 def cells() -> list[LayerData]:

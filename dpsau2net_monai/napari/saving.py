@@ -55,17 +55,22 @@ def save_pair(
 
     Raises:
         AlreadySavedError: the dataset has an image of this name, and ``overwrite`` is false.
-        InputError: the values of the image fit no picture.
+        InputError: the values of the image fit no picture, or labels are codes of no class.
     """
     former = files_by_stem(folder / "images").get(name, []) if (folder / "images").is_dir() else []
     if former and not overwrite:
         raise AlreadySavedError(f"{former[0]}: exists; overwrite it, or choose another folder")
+    single = len(classes.names) == 1
+    if not single and not 0 <= labels.min() <= labels.max() < len(classes.table):
+        raise InputError(
+            f"the labels have numbers from {labels.min()} to {labels.max()}, but the classes those from 0 to "
+            f"{len(classes.table) - 1}; correct the labels, or choose the weights that they are for"
+        )
     pixels = _as_picture(image) if labels.ndim == 2 else _as_volume(image)
     suffix = ".nii.gz" if labels.ndim == 3 else ".png" if pixels.dtype == np.uint8 else ".tif"
     path = folder / "images" / f"{name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = torch.as_tensor(np.ascontiguousarray(labels.T.astype(np.int64)))[None]
-    single = len(classes.names) == 1
     codes = (numbers > 0).long() if single else numbers
     with TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         part = Path(temporary) / path.name

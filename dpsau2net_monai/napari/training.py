@@ -89,7 +89,8 @@ class Training(QObject):
     def outcome(self) -> str:
         """One line on how the process ended."""
         if self.stopped:
-            return "stopped; the weights of the best epoch so far are kept"
+            kept = (self.run / "model.pt").is_file()
+            return f"stopped; {'the weights of the best epoch so far are kept' if kept else 'there are no weights yet'}"
         if self._process.exitCode() == 0:
             return "finished"
         lines = [line for line in self.log.splitlines() if line.strip()]

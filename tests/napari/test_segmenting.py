@@ -181,6 +181,10 @@ def test_saved_classes(tmp_path):
     save_pair(tmp_path, "classes", np.zeros((30, 40, 3), np.uint8), codes, CLASSES)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "classes.png")), codes * 10)
     assert not (tmp_path / "instances").exists()
+    for wrong in (codes + 1, codes - 1):  # of instances, or painted by hand
+        with pytest.raises(InputError, match="the classes those from 0 to 2"):
+            save_pair(tmp_path, "wrong", np.zeros((30, 40, 3), np.uint8), wrong, CLASSES)
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["classes.png"]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float64, bool])

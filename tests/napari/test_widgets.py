@@ -17,6 +17,7 @@ from dpsau2net_monai.data import Task, name_of, synthesize
 from dpsau2net_monai.errors import InputError
 
 pytest.importorskip("napari.layers")
+from napari._qt.qthreading import wait_for_workers_to_quit  # noqa: E402
 from napari.layers import Labels  # noqa: E402
 from npe2 import PluginManifest  # noqa: E402
 from npe2.manifest.utils import import_python_name  # noqa: E402
@@ -79,15 +80,82 @@ def test_segment(panel, qtbot, stack):
     """The labels lie on the image. Each plane of a stack has those that it has by itself."""
     image = nuclei()
     data = np.stack([image, image[::-1]]) if stack else image
-    panel.choices.viewer.add_image(data, name="cells", scale=[0.5] * data.ndim)
+    placed = {"scale": [0.5] * data.ndim, "translate": [3] * data.ndim, "units": "um"}
+    turned = {"rotate": 30, "shear": [0.2], "affine": np.diag([2, 3, 1])}
+    layer = panel.choices.viewer.add_image(data, name="cells", **placed, **turned)
     labels = segment(panel, qtbot)
     segmenter = open_segmenter(panel.choices.settings)
     prepared = segmenter.prepare(image, rgb=False)
     expected = segmenter.labels(prepared, segmenter.logits(prepared))
     assert expected.max() > 1
     assert np.array_equal(labels.data[0] if stack else labels.data, expected)
-    assert labels.data.shape == data.shape and (labels.scale == 0.5).all()
+    assert labels.data.shape == data.shape and (labels.scale == 0.5).all() and labels.units == layer.units
+    for point in np.eye(data.ndim + 1, data.ndim):
+        assert np.allclose(labels.data_to_world(point), layer.data_to_world(point))
     assert panel.segment.bar.value() == panel.segment.bar.maximum()
+
+
+def test_channels_have_no_place_in_the_labels(panel, qtbot):
+    image = np.stack([nuclei()] * 3)
+    layer = panel.choices.viewer.add_image(image, translate=[9, 4, 5], shear=[0, 0, 0.2])
+    panel.choices.channels.value = True
+    labels = segment(panel, qtbot)
+    assert np.allclose(labels.data_to_world((10, 20)), layer.data_to_world((0, 10, 20))[1:])
+
+
+def test_labels_stay_with_their_image(panel, qtbot, tmp_path, said):
+    """Labels are not saved with an image that they were not made of."""
+    viewer, choices = panel.choices.viewer, panel.choices
+    choices.dataset.value = tmp_path / "data"
+    viewer.add_image(nuclei(), name="one")
+    of_one = segment(panel, qtbot)
+    viewer.add_image(nuclei()[::-1], name="two")
+    panel.save.save_button.click()
+    assert len(said) == 1 and "another image" in said[0] and not (tmp_path / "data").exists()
+    of_two = segment(panel, qtbot)
+    for layer in ("one", "one labels"):
+        viewer.layers.selection.active = viewer.layers[layer]
+        assert choices.image.value.name == "one" and choices.labels.value is of_one
+        viewer.layers.selection.active = of_two
+        assert choices.image.value.name == "two" and choices.labels.value is of_two
+    choices.labels.value = viewer.add_labels(of_one.data, name="by hand")
+    panel.save.save_button.click()
+    assert np.array_equal(tifffile.imread(tmp_path / "data" / "instances" / "two.tif"), of_one.data)
+
+
+@pytest.mark.parametrize("place", [{"translate": [5, 0, 0]}, {"scale": [3, 1, 1]}])
+def test_the_plane_that_is_seen(panel, tmp_path, said, place):
+    """It is that of the chosen stack, not of another one that lies or ends elsewhere."""
+    write_untrained(tmp_path, TASKS["picture"])
+    panel.choices.weights.value, panel.choices.dataset.value = tmp_path, tmp_path / "data"
+    viewer = panel.choices.viewer
+    viewer.add_image(np.zeros((20, 64, 64), np.uint8), name="long")
+    planes = np.arange(4, dtype=np.uint8)[:, None, None].repeat(64, 1).repeat(64, 2)
+    stack = viewer.add_image(planes, name="stack", **place)
+    labels = viewer.add_labels(np.ones(stack.data.shape, np.int32), **place)
+    viewer.layers.selection.active = stack
+    viewer.dims.set_point(0, stack.data_to_world((2, 0, 0))[0])
+    panel.save.save_button.click()
+    assert (np.asarray(Image.open(tmp_path / "data" / "images" / "stack_0002.png")) == 2).all()
+    viewer.dims.set_point(0, 17)
+    panel.save.save_button.click()
+    panel.click.start_button.click()
+    for plane in (-2, 4):
+        viewer.layers["clicks: background"].add([plane, 5, 5])
+    assert len(said) == 3 and all("shows no image here" in line for line in said) and (labels.data == 1).all()
+
+
+def test_closing_napari_does_not_wait_for_the_image(panel, qtbot):
+    panel.choices.viewer.add_image(np.zeros((700, 700), np.uint8))
+    computed: list[int] = []
+    network = open_segmenter(panel.choices.settings)._network
+    handle = network.register_forward_hook(lambda *_: computed.append(1))
+    panel.segment.start_button.click()
+    qtbot.waitUntil(lambda: bool(computed), timeout=MINUTE)
+    wait_for_workers_to_quit(MINUTE)  # what napari does
+    handle.remove()
+    qtbot.waitUntil(lambda: not panel.segment.running, timeout=MINUTE)
+    assert panel.choices.labels.value is None
 
 
 def test_cancel(panel, qtbot):
@@ -107,10 +175,13 @@ def test_cancel(panel, qtbot):
         (None, "run", "there is no image"),
         ((64, 64), "no.pt", "no such file"),
         ((64, 64), "run", "dimensions"),
+        ((64, 64), "broken", "cut short"),
     ],
 )
 def test_problems_in_one_line(panel, qtbot, tmp_path, said, shape, weights, message):
     write_untrained(tmp_path / "run", Task(spatial_dims=3, in_channels=1, strides=[[2, 2, 2]] * 3))
+    TASKS["picture"].write(tmp_path / "broken" / "task.yaml")
+    (tmp_path / "broken" / "model.pt").write_text("no weights")
     if shape:
         panel.choices.viewer.add_image(np.zeros(shape, np.uint8))
     panel.choices.weights.value = tmp_path / weights
@@ -149,7 +220,7 @@ def test_clicks(panel, monkeypatch, tmp_path, kind, planes, plane, changed):
     image = np.broadcast_to(image, (*planes, 96, 128)).copy()
     if kind == "volume":
         image[:2] = image[7:] = 0
-    labels = np.where(image > 100, 5, 0).astype(np.int32)
+    labels = np.where(image > 100, 255, 0).astype(np.uint8)  # as a mask is opened
     viewer = panel.choices.viewer
     scale = [2, 1, 1][-image.ndim :]
     viewer.add_image(image, scale=scale)
@@ -158,19 +229,19 @@ def test_clicks(panel, monkeypatch, tmp_path, kind, planes, plane, changed):
     background, nucleus = (viewer.layers[f"clicks: {name}"] for name in ("background", "nucleus"))
 
     nucleus.add([*plane, 70, 110])
-    added, missed = layer.data == 6, image == 40
+    added, missed = layer.data == 256, image == 40
     assert added[plane][70, 110] and not added[~missed].any()
     assert kind == "volume" or np.array_equal(added[plane], missed[plane])  # in volumes, a click reaches less far
     assert list(np.flatnonzero(added.any((-1, -2)))) == changed
     layer.undo()
     assert np.array_equal(layer.data, labels)
     background.add([*plane, 25, 25])
-    assert layer.data[plane][25, 25] == 0 and layer.data[plane][20, 20] == 5
+    assert layer.data[plane][25, 25] == 0 and layer.data[plane][20, 20] == 255
 
 
 @pytest.mark.parametrize("kind", ["picture", "volume"])
 def test_save_asks_before_it_overwrites(panel, monkeypatch, tmp_path, said, kind):
-    shape, path = {"picture": ((96, 96), "a_picture_1.tif"), "volume": ((8, 9, 10), "a_picture_1.nii.gz")}[kind]
+    shape, path = {"picture": ((96, 96), "_a_picture_1.tif"), "volume": ((8, 9, 10), "_a_picture_1.nii.gz")}[kind]
 
     def saved() -> np.ndarray:
         path_of = tmp_path / "data" / "instances" / path
@@ -179,7 +250,7 @@ def test_save_asks_before_it_overwrites(panel, monkeypatch, tmp_path, said, kind
     TASKS[kind].write(tmp_path / "task.yaml")
     (tmp_path / "model.pt").touch()
     panel.choices.weights.value = tmp_path
-    panel.choices.viewer.add_image(np.ones(shape, np.uint8), name="a picture/1")
+    panel.choices.viewer.add_image(np.ones(shape, np.uint8), name=".a picture/1")  # hidden files are no images
     panel.choices.viewer.add_labels(np.ones(shape, np.int32))
     panel.save.save_button.click()
     assert len(said) == 1 and "name a folder" in said[0]
@@ -223,8 +294,18 @@ def test_train(panel, qtbot, tmp_path, said, monkeypatch):
     assert open_segmenter(Settings(runs / "2"))
 
 
+def test_training_that_stops_at_once(panel, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr("dpsau2net_monai.napari.training.run_folder", lambda bundle: str(tmp_path / "run"))
+    synthesize(tmp_path / "data", 2, size=(64, 64))
+    panel.choices.dataset.value = tmp_path / "data"
+    panel.train.start_button.click()
+    panel.train.stop_button.click()
+    qtbot.waitUntil(lambda: "no weights yet" in panel.train.status.text(), timeout=MINUTE)
+    assert panel.train.start_button.isEnabled() and not panel.train.use_button.isEnabled()
+
+
 @pytest.mark.parametrize("kind", ["picture", "volume"])
-def test_annotate(panel, qtbot, tmp_path, kind):
+def test_annotate(panel, qtbot, tmp_path, said, kind):
     """The least certain image comes first; a new session goes on with what is left."""
     write_untrained(tmp_path / "run", TASKS[kind])  # uncertain of everything
     (tmp_path / "images").mkdir()
@@ -247,7 +328,14 @@ def test_annotate(panel, qtbot, tmp_path, kind):
     annotator = Annotator(panel, queue, tmp_path / "out")
     wait()
     assert panel.choices.image.value.name == order[0]
-    panel.choices.labels.value.data[:] = 7
+    of_image = panel.choices.labels.value
+    of_image.data[:] = 7
+    viewer = panel.choices.viewer
+    viewer.add_labels(np.zeros_like(of_image.data), name="mine")
+    viewer.add_image(np.zeros_like(of_image.data), name="another")
+    annotator.save_button.click()
+    assert len(said) == 1 and "another image" in said[0] and len(queue.left) == 3
+    viewer.layers.selection.active = of_image
     annotator.save_button.click()
     if kind == "picture":
         assert (tifffile.imread(tmp_path / "out" / "instances" / f"{order[0]}.tif") == 7).all()
@@ -276,6 +364,14 @@ def test_record_of_an_earlier_version(tmp_path):
     queue = Queue([str(tmp_path / "cells.png")], tmp_path)
     queue.rate(open_segmenter(Settings(tmp_path / "run")))
     assert not queue.left and Queue([], tmp_path).state == {"cells": "done", "more": "left"}
+
+
+def test_image_that_cannot_be_rated_is_named(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "cells.tif", np.full((64, 64), np.nan, np.float32))
+    write_untrained(tmp_path / "run", TASKS["picture"])
+    queue = Queue([str(tmp_path / "cells.tif")], tmp_path)
+    queue.rate(open_segmenter(Settings(tmp_path / "run")))
+    assert not queue.left and "cells is left out" in caplog.text
 
 
 def test_damaged_record(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, FloatSlider, create_widget
@@ -42,10 +43,11 @@ class Choices:
     def __init__(self, viewer: Viewer) -> None:
         shipped = SHIPPED if SHIPPED.is_file() else Path()
         self.viewer = viewer
+        self._origins: WeakKeyDictionary[Labels, ReferenceType[Image]] = WeakKeyDictionary()
         self.weights = FileEdit(value=shipped, label="weights", filter="*.pt", tooltip="a model.pt, or a run's folder")
         self.threshold = FloatSlider(value=0.5, min=0.05, max=0.95, step=0.05, label="threshold")
         self.overlap = FloatSlider(value=0.25, min=0, max=0.9, step=0.05, label="overlap", tooltip="of the windows")
-        self.tta = CheckBox(text="average over flips and turns", tooltip="takes eight times as long")
+        self.tta = CheckBox(text="average over flips and turns", tooltip="takes ten times as long")
         self.runtime = ComboBox(choices=["torch", "onnx", "openvino"], label="runtime")
         self.image = create_widget(annotation=Image, name="image")
         self.channels = CheckBox(text="the first axis has channels", tooltip="else planes, one image after the other")
@@ -60,11 +62,29 @@ class Choices:
         viewer.layers.selection.events.active.connect(self._follow)
 
     def _follow(self) -> None:
-        """Choose the layer that the user selects in napari's list."""
+        """Choose the layer that the user selects in napari's list, and what belongs to it."""
         layer = self.viewer.layers.selection.active
         for box in (self.image, self.labels):
             if layer in box.choices:
                 box.value = layer
+        if isinstance(layer, Labels) and (image := self._origin(layer)) in self.image.choices:
+            self.image.value = image
+        elif layer is self.image.value and self._are_of_another(self.labels.value):
+            own = [labels for labels in self.labels.choices if self._origin(labels) is layer]
+            if own:
+                self.labels.value = own[-1]
+
+    def _origin(self, labels: Labels) -> Image | None:
+        made_of = self._origins.get(labels)
+        return made_of and made_of()
+
+    def _are_of_another(self, labels: Labels | None) -> bool:
+        return labels is not None and labels in self._origins and self._origin(labels) is not self.image.value
+
+    def add_labels(self, labels: Labels, image: Image) -> None:
+        """Add labels to the viewer that were made of an image, and remember of which."""
+        self._origins[labels] = ref(image)
+        self.viewer.add_layer(labels)
 
     @property
     def settings(self) -> Settings:
@@ -106,19 +126,32 @@ class Choices:
     def require_labels(self) -> Labels:
         """
         Raises:
-            InputError: there are no labels of the size of the image.
+            InputError: there are no labels of the size of the image, or they were made of another image.
         """
         image, labels = self.require_image(), self.labels.value
         if labels is None:
             raise InputError("there are no labels; segment the image first")
         if labels.data.shape != self.shape:
             raise InputError(f"the labels '{labels.name}' have another size than the image '{image.name}'")
+        if self._are_of_another(labels):
+            raise InputError(
+                f"the labels '{labels.name}' were made of another image than '{image.name}'; "
+                "choose its own, or duplicate the layer to take them for it"
+            )
         return labels
 
-    def placement(self) -> dict[str, np.ndarray]:
+    def placement(self) -> dict[str, Any]:
         """Return the options of a layer that lies on the image."""
         image = self.require_image()
-        return {"scale": image.scale[-self.axes :], "translate": image.translate[-self.axes :]}
+        axes = slice(-self.axes, None)
+        return {
+            "scale": image.scale[axes],
+            "translate": image.translate[axes],
+            "rotate": image.rotate[axes, axes],
+            "shear": image.shear[(image.ndim - 1) * self.channels.value :],  # an upper triangle, row after row
+            "affine": image.affine.set_slice(range(image.ndim)[axes]),
+            "units": image.units[axes],
+        }
 
     def plane(self, image_dims: int) -> tuple[int, ...]:
         """
@@ -127,9 +160,17 @@ class Choices:
         Raises:
             InputError: there is no image, or it has fewer axes.
         """
-        step = self.viewer.dims.current_step[-self.axes :]
-        return tuple(int(index) for index in step[: leading_axes(self.axes, image_dims)])
+        leading = leading_axes(self.axes, image_dims)
+        place = self.require_image().world_to_data(self.viewer.dims.point)[-self.axes :]
+        return tuple(np.rint(place[:leading]).astype(int).tolist())
 
     def array(self, plane: tuple[int, ...]) -> np.ndarray:
-        """Return an image, (row, column) or (z, y, x), with a first axis of channels or a last one of colours."""
+        """
+        Return an image, (row, column) or (z, y, x), with a first axis of channels or a last one of colours.
+
+        Raises:
+            InputError: there is none at these indices, as another layer has more.
+        """
+        if any(not 0 <= index < size for index, size in zip(plane, self.shape)):
+            raise InputError(f"'{self.require_image().name}' shows no image here; move the slider to one of its own")
         return np.asarray(self.data[plane])

@@ -53,6 +53,8 @@ class ClickPart(QWidget):
                 if former in self.choices.viewer.layers:
                     self.choices.viewer.layers.remove(former)
             self.points = {}
+            if np.iinfo(labels.data.dtype).max < np.iinfo(np.int32).max:  # too few numbers for new instances
+                labels.data = labels.data.astype(np.int32)
             names = click_names(segmenter.task.labels)
             colours = ["white", *map(hexadecimal, class_colours(len(names) - 1))]
             for name, colour in zip(names, colours):
@@ -78,7 +80,7 @@ class ClickPart(QWidget):
         segmenter, labels, leading = self._segmenter, self._labels, self._leading
         voxels = {name: np.rint(points.data).astype(int) for name, points in self.points.items()}
         clicked = np.rint(point).astype(int)
-        plane, place = tuple(clicked[:leading]), clicked[leading:]
+        plane, place = tuple(clicked[:leading].tolist()), clicked[leading:]
         if self.choices.require_labels() is not labels:
             raise InputError(f"the clicks are those of '{labels.name}'; begin again with this image")
         if self._prepared is None or self._prepared[0] != plane:

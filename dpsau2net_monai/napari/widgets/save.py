@@ -36,7 +36,7 @@ class SavePart(QWidget):
             folder = Path(self.choices.dataset.value)
             if folder == Path():
                 raise InputError("name a folder for the dataset first")
-            name = re.sub(r"[^\w.-]+", "_", self.choices.require_image().name)
+            name = re.sub(r"^\.+|[^\w.-]+", "_", self.choices.require_image().name)  # names with a first dot are hidden
             dims = self._task().image_dims
             joint = "_" if dims == 2 else "-"  # a volume NAME_0001 would be a channel of NAME
             name = joint.join([name, *(f"{index:04d}" for index in self.choices.plane(dims))])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,24 @@ from .choices import Choices, show_problem, shown_errors
 __all__ = ["SegmentPart"]
 
 
+class _FailedError(Exception):
+    """The segmentation ended with a RuntimeError."""
+
+
 @thread_worker(ignore_errors=True)  # they go to show_problem
 def _segment(
-    settings: Settings, data: Any, rgb: bool, channels: bool, scale: list[float], stop: Event
+    settings: Settings, data: Any, rgb: bool, channels: bool, scale: list[float], stopped: Callable[[], bool]
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Yield the indices and the labels of one plane after the other."""
-    segmenter = open_segmenter(settings)
     try:
+        segmenter = open_segmenter(settings)
         for plane, array in planes(data, segmenter.task.image_dims + channels, rgb):
             image = segmenter.prepare(array, rgb, scale)
-            yield plane, segmenter.labels(image, segmenter.logits(image, stop.is_set))
+            yield plane, segmenter.labels(image, segmenter.logits(image, stopped))
     except Stopped:
         return
+    except RuntimeError as error:  # napari's workers take one for the end of their window, and never finish
+        raise _FailedError(str(error)) from error
 
 
 class SegmentPart(QWidget):
@@ -47,7 +52,6 @@ class SegmentPart(QWidget):
         layout.addStretch()
         self.start_button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.cancel)
-        self._stop = Event()
         self._worker: Any = None
         self._done()
 
@@ -61,10 +65,11 @@ class SegmentPart(QWidget):
         with shown_errors():
             choices = self.choices
             image = choices.require_image()
-            self._stop = Event()
-            worker = _segment(
-                choices.settings, choices.data, image.rgb, choices.channels.value, choices.scale, self._stop
-            )
+            worker: Any = _segment(
+                choices.settings, choices.data, image.rgb, choices.channels.value, choices.scale,
+                lambda: worker.abort_requested,  # also where napari is closed
+            )  # fmt: skip
+            self._image = image
             self._layer: Labels | None = None
             self._shape = choices.shape
             self._options = {"name": f"{image.name} labels", **choices.placement()}
@@ -79,7 +84,6 @@ class SegmentPart(QWidget):
 
     def cancel(self) -> None:
         """Stop before the next batch of windows. Planes that are done keep their labels."""
-        self._stop.set()
         if self._worker is not None:
             self._worker.quit()
 
@@ -88,7 +92,8 @@ class SegmentPart(QWidget):
         if self._layer is None:
             self.bar.setRange(0, prod(self._shape[: len(plane)]))
             self.bar.setValue(0)
-            self._layer = self.choices.viewer.add_labels(np.zeros(self._shape, np.int32), **self._options)
+            self._layer = Labels(np.zeros(self._shape, np.int32), **self._options)
+            self.choices.add_labels(self._layer, self._image)
         self._layer.data[plane] = labels
         self._layer.refresh()
         self.bar.setValue(self.bar.value() + 1)
