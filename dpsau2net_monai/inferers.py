@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from threading import get_ident
 from typing import Any, ClassVar, NamedTuple, cast
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from monai.inferers import Inferer, SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.utils import eval_mode
-from monai.utils import convert_to_dst_type, convert_to_tensor
+from monai.utils import convert_to_dst_type, convert_to_tensor, ensure_tuple
 from torch import nn
 from torch.nn import functional
 
@@ -23,7 +24,28 @@ from .data.reading import size_text
 from .data.task import Task
 from .errors import InputError
 
-__all__ = ["BFloat16Inferer", "ClickInferer", "TTAInferer", "WindowInferer", "has_bfloat16", "window_inferer"]
+__all__ = [
+    "BFloat16Inferer",
+    "ClickInferer",
+    "TTAInferer",
+    "WindowInferer",
+    "has_bfloat16",
+    "require_overlap",
+    "window_inferer",
+]
+
+
+def require_overlap(overlap: float | Sequence[float]) -> None:
+    """
+    Args:
+        overlap: of neighbouring windows, as a share of their side, or one for each axis.
+
+    Raises:
+        InputError: a share is no number from 0 to less than 1.
+    """
+    shares = ensure_tuple(overlap)
+    if not all(isinstance(share, (int, float)) and 0 <= share < 1 for share in shares):
+        raise InputError(f"overlap is {size_text(shares)}; give a share from 0 to less than 1")
 
 
 class WindowInferer(Inferer):
@@ -39,10 +61,14 @@ class WindowInferer(Inferer):
     Args:
         task: what is segmented, in what images.
         options: other arguments of MONAI's inferer.
+
+    Raises:
+        InputError: the overlap is out of range.
     """
 
     def __init__(self, task: Task, **options: Any) -> None:
         super().__init__()
+        require_overlap(options.get("overlap", 0.25))
         self.task = task
         self.options = options
 
@@ -65,15 +91,24 @@ class WindowInferer(Inferer):
         return inferer(inputs, network, *args, **kwargs)
 
 
-def window_inferer(task: Task, **options: Any) -> Inferer:
+def window_inferer(task: Task, tta: bool = False, **options: Any) -> Inferer:
     """
-    Return the inferer of ``task``: :class:`ClickInferer` around :class:`WindowInferer`.
+    Return the inferer of ``task``: :class:`ClickInferer` around :class:`WindowInferer`, with :class:`TTAInferer`
+    between them for test-time augmentation.
 
     Args:
         task: what is segmented, in what images.
+        tta: whether there is test-time augmentation.
         options: other arguments of MONAI's inferer.
     """
-    return ClickInferer(WindowInferer(task, **options), task.in_channels)
+    inferer: Inferer = WindowInferer(task, **options)
+    if tta:
+        larger = None
+        if task.image_dims == 2:
+            roi_size = [round(TTAInferer.SCALE * side) for side in task.window]  # what the other windows show
+            larger = WindowInferer(replace(task, roi_size=roi_size), **options)
+        inferer = TTAInferer(inferer, task.labels.softmax, task.flip_axes, larger)
+    return ClickInferer(inferer, task.in_channels)
 
 
 class _Inferred(NamedTuple):
@@ -207,11 +242,12 @@ def _observed_features(network: Callable[..., Any]) -> Iterator[Callable[..., An
 
 class TTAInferer(Inferer):
     """
-    Test-time augmentation: infer several views of the images, undo the flips and rotations, and average the
-    probabilities.
+    Test-time augmentation: infer several views of the images, undo the flips, rotations and enlargements, and average
+    the probabilities.
 
-    In 2D, the views are the four rotations by 90 degrees, each with and without a flip. In 3D, they are the eight
-    combinations of flips, or those of ``flip_axes``. The inference takes as many times as long.
+    In 2D, the views are the four rotations by 90 degrees, each with and without a flip. With ``larger``, the flipped
+    ones are enlarged by 1.25; the inference then takes ten times as long, else eight times. In 3D, the views are the
+    eight combinations of flips, or those of ``flip_axes``.
 
     ``monai.data.TestTimeAugmentation`` draws random transforms, works on the items of a dataset, and replaces the
     evaluator. This class replaces only the inferer.
@@ -221,33 +257,55 @@ class TTAInferer(Inferer):
         softmax: whether the probabilities are the softmax of the logits, not their sigmoid.
         flip_axes: axes of volumes that are flipped, from 0. A network that was not trained on flipped images fails on
             them. None: all.
+        larger: inferer for the enlarged views of pictures. None: no view is enlarged.
 
     Returns (of a call):
         Logits of the averaged probabilities, in the shape that ``inferer`` returns. So sigmoid and threshold, or
-        softmax, can follow as without test-time augmentation.
+        softmax, can follow as without test-time augmentation. Of a network with further outputs, it is a tuple of the
+        logits and the means of these.
     """
 
-    def __init__(self, inferer: Inferer, softmax: bool = False, flip_axes: Sequence[int] | None = None) -> None:
+    SCALE = 1.25  # of the flipped views of pictures, by the validation images of the nuclei
+
+    def __init__(
+        self,
+        inferer: Inferer,
+        softmax: bool = False,
+        flip_axes: Sequence[int] | None = None,
+        larger: Inferer | None = None,
+    ) -> None:
         super().__init__()
         self.inferer = inferer
+        self.larger = larger
         self.softmax = softmax
-        self.flip_axes = (0, 1, 2) if flip_axes is None else flip_axes
+        self.flip_axes = (0, 1, 2) if flip_axes is None else tuple(flip_axes)
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TTAInferer) and vars(self) == vars(other)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         views: list[tuple[tuple[int, ...], int]]
         if inputs.ndim == 4:
             views = [((axis,) if axis else (), turns) for axis, turns in product((0, 2), range(4))]
         else:
             choices = product(*(((), (2 + axis,)) for axis in self.flip_axes))
             views = [(sum(chosen, ()), 0) for chosen in choices]
-        total = torch.zeros(())
+        totals: list[torch.Tensor] = []
         for flipped, turns in views:
             view = inputs.flip(flipped).rot90(turns, (2, 3))
-            logits = self.inferer(view, network, *args, **kwargs).float()
-            probability = logits.softmax(1) if self.softmax else logits.sigmoid()
-            total = total + probability.rot90(-turns, (2, 3)).flip(flipped)
-        mean = total / len(views)
-        return mean.clamp(min=1e-6).log() if self.softmax else torch.logit(mean, eps=1e-6)
+            inferer, size = self.inferer, view.shape[2:]
+            if self.larger and flipped:
+                inferer = self.larger
+                view = functional.interpolate(view, size=[round(self.SCALE * side) for side in size], mode="bilinear")
+            outputs = [output.float() for output in ensure_tuple(inferer(view, network, *args, **kwargs), True)]
+            outputs[0] = outputs[0].softmax(1) if self.softmax else outputs[0].sigmoid()
+            if inferer is self.larger:
+                outputs = [functional.interpolate(one, size=size, mode="bilinear", antialias=True) for one in outputs]
+            turned = [output.rot90(-turns, (2, 3)).flip(flipped) for output in outputs]
+            totals = [total + output for total, output in zip(totals, turned)] if totals else turned
+        mean, *others = (total / len(views) for total in totals)
+        logits = mean.clamp(min=1e-6).log() if self.softmax else torch.logit(mean, eps=1e-6)
+        return (logits, *others) if others else logits
 
 
 def has_bfloat16() -> bool:

@@ -36,6 +36,21 @@ def test_each_view_is_inferred_once_and_turned_back(shape, flip_axes, views):
     assert len({tuple(view.flatten().tolist()) + tuple(view.shape) for view in seen}) == views
 
 
+def test_the_flipped_views_of_pictures_are_enlarged():
+    ramp = torch.linspace(-2, 2, 96).expand(1, 3, 64, 96)
+    seen = []
+
+    def network(x):
+        seen.append(tuple(x.shape[2:]))
+        return x[:, :1], x
+
+    logits, further = window_inferer(Task(roi_size=[64, 64]), tta=True).inferer(ramp, network)
+    assert seen == [(64, 64)] * 8 + [(80, 80)] * 8  # two windows in each view, which show as much of it
+    inside = (..., slice(4, -4), slice(4, -4))
+    torch.testing.assert_close(further[inside], ramp[inside], atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits[inside], ramp[:, :1][inside], atol=1e-3, rtol=0)
+
+
 def test_probabilities_are_averaged_not_logits():
     ramp = torch.tensor([-4.0, 8.0]).expand(1, 1, 2, 2)  # half of the eight views swap the columns
     out = TTAInferer(SimpleInferer())(torch.zeros(1, 1, 2, 2), lambda x: ramp)
@@ -48,6 +63,24 @@ def test_probabilities_of_classes_that_exclude_each_other_are_averaged():
     out = TTAInferer(SimpleInferer(), softmax=True)(torch.zeros(1, 1, 2, 2), lambda x: ramp)
     expected = ramp.softmax(1).mean(-1, keepdim=True).expand(1, 3, 2, 2)  # half of the eight views swap the columns
     torch.testing.assert_close(out.softmax(1), expected)
+
+
+def test_further_outputs_are_turned_back_and_averaged():
+    image = torch.randn(1, 1, 5, 8)
+    seen = []
+
+    def network(x):
+        seen.append(x)
+        return x, 2 * x + len(seen)
+
+    _, further = TTAInferer(SimpleInferer())(image, network)
+    torch.testing.assert_close(further, 2 * image + 4.5)  # the mean of 1 to 8
+
+
+@pytest.mark.parametrize("overlap", [1.0, -0.1, "half", [0.5, 1]])
+def test_an_overlap_out_of_range_is_refused_in_one_line(overlap):
+    with pytest.raises(InputError, match="give a share from 0 to less than 1"):
+        window_inferer(Task(), overlap=overlap)
 
 
 def step(network, inferer, size=(40, 40, 40)):
@@ -128,9 +161,7 @@ def test_masks_follow_clicks_and_without_any_are_those_of_the_network(definition
     image[..., 40:60, 10:30] = 2
     points = {"background": (50, 20), labels.names[-1]: (8, 40)}
     clicks = draw_clicks({name: [point] for name, point in points.items()}, labels, image.shape[2:])
-    inferer = window_inferer(task)
-    if tta:
-        inferer = TTAInferer(inferer, labels.softmax)
+    inferer = window_inferer(task, tta)
 
     def codes(inputs: torch.Tensor) -> torch.Tensor:
         logits = inferer(inputs, Patches(labels))
@@ -187,18 +218,20 @@ def clicked():
     return network, segment
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_further_clicks_on_an_image_do_not_compute_the_network_again(clicked, mode):
+@pytest.mark.parametrize(
+    ("mode", "tta"), [(torch.no_grad, False), (torch.inference_mode, False), (torch.no_grad, True)]
+)
+def test_further_clicks_on_an_image_do_not_compute_the_network_again(clicked, mode, tta):
     network, segment = clicked
     image, points = torch.rand(1, 3, 48, 40), [(9, 30), (40, 8), (20, 20)]
     with mode():
         for count in (1, 2, 3, 1):
-            expected = segment(image, *points[:count], network=deepcopy(network))
-            logits = segment(MetaTensor(image.clone(), meta={"count": count}), *points[:count])
+            expected = segment(image, *points[:count], network=deepcopy(network), tta=tta)
+            logits = segment(MetaTensor(image.clone(), meta={"count": count}), *points[:count], tta=tta)
             torch.testing.assert_close(logits.as_tensor(), expected)
             assert logits.meta["count"] == count
             logits.zero_()
-    assert network.calls == 1
+    assert network.calls == (8 if tta else 1)  # one for each view
 
 
 def test_what_is_kept_for_further_clicks_is_freed(clicked):
