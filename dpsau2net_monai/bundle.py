@@ -19,6 +19,7 @@ try:
     import torch
     import torch.distributed
     from ignite.handlers import ProgressBar
+    from monai.data import DataLoader
     from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardHandler
     from monai.inferers import Inferer, SimpleInferer
     from monai.utils import ensure_tuple, look_up_option, str2bool
@@ -38,7 +39,7 @@ try:
     from .networks import checkpoint_stages, load_weights
     from .runs import newest_run, record_run, run_folder, track_run
     from .runtimes import open_network
-    from .transforms import normalization, without_instances
+    from .transforms import normalization, require_pictures, without_instances
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
     raise root_input_error(error) or error from error
@@ -47,6 +48,7 @@ __all__ = [
     "BFloat16Inferer",
     "Datalist",
     "amp_dtype",
+    "at_least_one",
     "checkpoint_stages",
     "choose",
     "find_images",
@@ -67,6 +69,8 @@ __all__ = [
     "read_task",
     "record_run",
     "require_classes",
+    "require_no_workers",
+    "require_pictures",
     "run_folder",
     "share",
     "track_run",
@@ -199,12 +203,40 @@ def loss_weights(
     """
     if class_weights is None:
         return None
-    if loss == "tversky":
-        raise InputError("the loss tversky takes no class_weights; set loss to dice, ce, dicece or focal")
+    # MONAI's Dice loss ignores the weight of a single channel, and its focal loss fails
+    single = channels == 1
+    if loss in ("tversky", "paper") or (single and loss in ("dice", "focal")):
+        others = "ce or dicece" if single else "dice, ce, dicece or focal"
+        what = "class_weights of a single class" if single else "class_weights"
+        raise InputError(f"the loss {loss} takes no {what}; set loss to {others}")
     weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
     if weights.shape != (channels,):
         raise InputError(f"class_weights is {class_weights}; give a list with a weight for each of {channels} channels")
     return weights
+
+
+def at_least_one(key: str, value: int) -> int:
+    """
+    Return the number ``key`` of a config.
+
+    Raises:
+        InputError: ``value`` is not a whole number from 1 on.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{key} is {value}; it must be a whole number from 1 on")
+    return value
+
+
+def require_no_workers(dataloader: DataLoader) -> None:
+    """
+    Check that the images to segment are read in this process, which lists those that cannot be read.
+
+    Raises:
+        InputError: other processes are to read them.
+    """
+    if dataloader.num_workers > 0:
+        number = dataloader.num_workers
+        raise InputError(f"dataloader#num_workers is {number}; set it to 0, as only this process lists broken images")
 
 
 def is_on(key: str, value: bool | str) -> bool:

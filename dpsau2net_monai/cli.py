@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import __version__
-from .errors import InputError, one_line, root_input_error
+from .errors import InputError, root_input_error
 from .files import whole_file
 
 __all__ = ["main"]
@@ -245,13 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return args.run(args) or 0
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = one_line(f"{place}{error.strerror or error}")
     except Exception as error:
         cause = root_input_error(error)
         if cause is None:
             raise
-        message = str(cause)
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {cause}", file=sys.stderr)
     return 1

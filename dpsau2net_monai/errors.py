@@ -10,7 +10,7 @@ from types import TracebackType
 
 PACKAGE = __package__
 
-__all__ = ["InputError", "one_line", "one_line_errors", "root_input_error"]
+__all__ = ["InputError", "causes", "one_line", "one_line_errors", "root_input_error"]
 
 
 def one_line(text: str) -> str:
@@ -25,6 +25,15 @@ class InputError(ValueError):
         super().__init__(one_line(message))
 
 
+def causes(error: BaseException | None) -> list[BaseException]:
+    """Return an error and, after it, those that it was raised from."""
+    chain: list[BaseException] = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return chain
+
+
 def root_input_error(error: BaseException | None) -> InputError | None:
     """
     Find the :class:`InputError` behind an error.
@@ -33,16 +42,17 @@ def root_input_error(error: BaseException | None) -> InputError | None:
         error: any error. The errors that it was raised from are searched too.
 
     Returns:
-        The :class:`InputError`, or None where there is none. A file that cannot be read or written, a package that is
-        not installed, a ``_target_`` that does not exist, and a function of ``bundle.py`` that the config of another
-        version calls give one as well.
+        The :class:`InputError`, or None where there is none. An error of the operating system, such as a file that
+        cannot be written or a full disk, a package that is not installed, a ``_target_`` that does not exist, and a
+        function of ``bundle.py`` that the config of another version calls give one as well.
     """
     from monai.utils import OptionalImportError  # not at the top: to import MONAI takes seconds
 
-    chain: list[BaseException] = []
-    while error is not None:
-        chain.append(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    module = f"{PACKAGE}.bundle"
+    chain = [
+        error for error in causes(error)
+        if not isinstance(error, AttributeError) or getattr(error.obj, "__name__", "") == module
+    ]  # fmt: skip
     kinds = (InputError, OptionalImportError, ModuleNotFoundError, AttributeError, OSError)
     found = next((error for kind in kinds for error in chain if isinstance(error, kind)), None)
     if found is None or isinstance(found, InputError):
@@ -51,11 +61,12 @@ def root_input_error(error: BaseException | None) -> InputError | None:
         needs = "configs/metadata.json lists what to install for the bundle, under required_packages_version"
         return InputError(f"{found.name.partition('.')[0]} is not installed; {needs}")
     if isinstance(found, AttributeError):
-        module = getattr(found.obj, "__name__", "")
-        lacks = f"{module}.{found.name} does not exist; the config was written for another version of {PACKAGE}"
-        return InputError(lacks) if module == f"{PACKAGE}.bundle" else None
+        return InputError(
+            f"{module}.{found.name} does not exist; the config was written for another version of {PACKAGE}"
+        )
     if isinstance(found, OSError):
-        return InputError(f"{found.filename}: {found.strerror}") if found.filename else None
+        place = f"{found.filename}: " if found.filename else ""
+        return InputError(f"{place}{found.strerror or str(found) or type(found).__name__}")
     return InputError(str(found).partition("\n")[0])  # MONAI appends a traceback to its message
 
 

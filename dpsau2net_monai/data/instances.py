@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from .images import files_by_stem
 from .reading import PICTURE_SUFFIXES, name_of, reading, size_text
 
 __all__ = ["read_instances"]
+
+
+@lru_cache(maxsize=1)
+def _list(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """List a folder once for all images, and again once the time of its last change differs, ``changed``."""
+    return files_by_stem(folder, PICTURE_SUFFIXES)
 
 
 def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) -> np.ndarray | None:
@@ -33,7 +40,7 @@ def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) ->
     """
     if folder is None or not Path(folder).is_dir():
         return None
-    found = files_by_stem(Path(folder), PICTURE_SUFFIXES).get(name_of(image))
+    found = _list(Path(folder), Path(folder).stat().st_mtime_ns).get(name_of(image))
     if not found:
         return None
     with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from monai.data import IterableDataset
 from monai.utils import ensure_tuple
 from tqdm import tqdm
 
-from ..errors import InputError, root_input_error
+from ..errors import InputError, causes, root_input_error
 from ..files import whole_file
 from .inspection import Pair
 
@@ -63,11 +63,37 @@ class ReadableImages(IterableDataset):
                 cause = root_input_error(error)
                 if cause is None:
                     raise
-                self.errors[number] = ensure_tuple(item["image"])[0], str(cause)
-                if processes == 1:
-                    self._write_errors()
+                self._add_error(number, cause)
                 continue
             yield loaded
+
+    def skipping(self, transform: Callable) -> Callable:
+        """
+        Return ``transform`` for what becomes of the images. It leaves out an image that it cannot read again, because
+        the file has vanished in the meantime for example, and lists it with the others that could not be read.
+
+        Args:
+            transform: transform of an item with the path of its image, ``image_path``.
+        """
+
+        def transform_or_skip(item: Mapping[str, Any]) -> Any:
+            try:
+                return transform(item)
+            except Exception as error:
+                # not root_input_error, as a full disk would end each of the others
+                cause = next((one for one in causes(error) if isinstance(one, InputError)), None)
+                if cause is None:
+                    raise
+                paths = [ensure_tuple(one["image"])[0] for one in self.data]
+                self._add_error(paths.index(item["image_path"]), cause)
+                return item
+
+        return transform_or_skip
+
+    def _add_error(self, number: int, error: InputError) -> None:
+        self.errors[number] = ensure_tuple(self.data[number]["image"])[0], str(error)
+        if idist.get_world_size() == 1:
+            self._write_errors()
 
     def _write_errors(self) -> None:
         with (

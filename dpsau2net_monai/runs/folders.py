@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import time
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,11 @@ def _runs(bundle_root: PathLike, file: str) -> list[Path]:
     return sorted(path.parent for path in Path(bundle_root).glob(f"runs/*/{file}"))
 
 
+def _remove_unused(folder: Path) -> None:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"log"}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _make_folder(runs: Path) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
@@ -31,6 +38,7 @@ def _make_folder(runs: Path) -> Path:
             folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}"
             try:
                 folder.mkdir()
+                atexit.register(_remove_unused, folder)  # an error may end the process before a run is recorded there
                 return folder
             except FileExistsError:  # of a run that began in the same second
                 time.sleep(0.1)

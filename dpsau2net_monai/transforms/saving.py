@@ -18,7 +18,7 @@ from PIL import Image
 from ..data.dicom import as_nifti
 from ..data.images import mask_path
 from ..data.labels import Labels
-from ..data.reading import is_series, is_volume, name_of
+from ..data.reading import is_series, is_volume, name_of, reading
 from ..files import whole_file
 from ..visualize import as_pictures, draw_class_contours, draw_contours
 
@@ -34,8 +34,15 @@ def write_volume(values: np.ndarray, image: str, path: Path, channels: tuple[int
         image: path of the image: a NIfTI or a DICOM series.
         path: file to write.
         channels: size of the axis of channels, if there is one.
+
+    Raises:
+        InputError: the image cannot be read.
     """
-    like = as_nifti(image) if is_series(image) else cast(nibabel.Nifti1Image, nibabel.load(image))
+    if is_series(image):
+        like = as_nifti(image)
+    else:
+        with reading(image):
+            like = cast(nibabel.Nifti1Image, nibabel.load(image))
     header = like.header.copy()
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1, 0)

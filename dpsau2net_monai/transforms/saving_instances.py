@@ -27,7 +27,7 @@ from ..metrics import instance_table, split_instances
 from .outlines import has_roifile, write_geojson, write_imagej
 from .saving import write_volume
 
-__all__ = ["SaveInstanceTabled", "SaveInstancesd", "without_instances"]
+__all__ = ["SaveInstanceTabled", "SaveInstancesd", "require_pictures", "without_instances"]
 
 OUTLINES = {"none": None, "geojson": ".geojson", "imagej": ".zip"}  # suffixes of the files
 
@@ -46,6 +46,26 @@ def _instance_paths(output_dir: PathLike, image: PathLike | Sequence[PathLike], 
     """Return the path of the instances of ``image``, and that of their outlines, if there are any."""
     suffixes = [".nii.gz" if is_volume(ensure_tuple(image)[0]) else ".tif", _suffix(outlines)]
     return [Path(output_dir) / f"{name_of(image)}{suffix}" for suffix in suffixes if suffix]
+
+
+def require_pictures(images: Sequence[Pair], outlines: str) -> None:
+    """
+    Check that outlines can be written for all images.
+
+    Args:
+        images: list of ``{"image": path}``.
+        outlines: as of :class:`SaveInstancesd`.
+
+    Raises:
+        InputError: there are no outlines of this kind, or an image with outlines is a volume.
+    """
+    if _suffix(outlines) is None:
+        return
+    for image in images:
+        path = ensure_tuple(image["image"])[0]
+        if is_volume(path):
+            what = "set outlines to none, or segment the volumes in another run"
+            raise InputError(f"{path}: is a volume, but only pictures have outlines; {what}")
 
 
 def without_instances(images: Sequence[Pair], instances_dir: PathLike, outlines: str, **of_masks: Any) -> list[Pair]:
@@ -110,8 +130,7 @@ class SaveInstancesd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
         image = data[self.image_key].meta[ImageMetaKey.FILENAME_OR_OBJ]
-        if is_volume(image) and self.outlines != "none":
-            raise InputError(f"{image}: is a volume, but only pictures have outlines; set outlines to none")
+        require_pictures([{"image": image}], self.outlines)
         path, *of_outlines = _instance_paths(self.output_dir, image, self.outlines)
         for key in self.key_iterator(data):
             numbers = torch.as_tensor(data[key][0]).cpu().numpy()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 
 import monai.bundle
 import nibabel
@@ -18,6 +20,7 @@ from running import CONFIGS, ROOT, bundle_arguments, bundle_run, environment, su
 from skimage.measure import label
 
 from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.transforms import LoadInputImaged
 
 BRIGHT = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
 
@@ -52,11 +55,11 @@ def keys(dataset_dir, weights, output_dir):
     )  # fmt: skip
 
 
-def segment(dataset_dir, weights, output_dir):
+def segment(dataset_dir, weights, output_dir, **more):
     """In this process, which is quicker than one of its own."""
     values = {key: value if isinstance(value, (list, dict)) else str(value)
               for key, value in keys(dataset_dir, weights, output_dir).items()}  # fmt: skip
-    monai.bundle.run("segmenting", config_file=str(CONFIGS / "inference.yaml"), **values)
+    monai.bundle.run("segmenting", config_file=str(CONFIGS / "inference.yaml"), **values, **more)
 
 
 @pytest.mark.parametrize("tta, side", [("false", 48), ("true", 48), ("false", 96)])  # 96: two images in a batch
@@ -131,14 +134,19 @@ def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
     (tmp_path / "text.pt").write_text("no weights")
     other = tmp_path / "other.pt"
     torch.save(torch.nn.Conv2d(3, 2, 1).state_dict(), other)
-    for source, path, says in [
-        (tmp_path / "nowhere", weights, "nowhere: no such file or folder"),
-        (images, tmp_path / "text.pt", "text.pt: is not a weights file"),
-        (images, other, "'weight' has shape (2, 3, 1, 1), expected (1, 3, 1, 1)"),
-        (images, tmp_path / "no.pt", "no.pt: no such weights file"),
+    outlines = {"outlines": "geojson"}
+    for source, path, more, says in [
+        (tmp_path / "nowhere", weights, {}, "nowhere: no such file or folder"),
+        (images, tmp_path / "text.pt", {}, "text.pt: is not a weights file"),
+        (images, other, {}, "'weight' has shape (2, 3, 1, 1), expected (1, 3, 1, 1)"),
+        (images, tmp_path / "no.pt", {}, "no.pt: no such weights file"),
+        (images, weights, outlines, "plane.nii.gz: is a volume, but only pictures have outlines; set outlines to none"),
+        (images, weights, {**outlines, "overwrite": "true"}, "plane.nii.gz: is a volume"),
+        (images, weights, {"dataloader#num_workers": 1}, "dataloader#num_workers is 1; set it to 0"),
+        (images, weights, {"sw_batch_size": 0}, "sw_batch_size is 0; it must be a whole number from 1 on"),
     ]:
         with pytest.raises(Exception) as error:
-            segment(source, path, tmp_path / "masks")
+            segment(source, path, tmp_path / "masks", **more)
         # what one_line_errors shows of it where the process ends with it
         assert says in str(root_input_error(error.value))
         assert not (tmp_path / "masks").exists()
@@ -156,6 +164,29 @@ def test_what_is_done_is_left_out(images, weights, tmp_path):
     after = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert after.keys() == before.keys()
     assert [path.name for path in after if after[path] != before[path]] == ["deep.png"]
+
+
+def test_an_image_that_vanishes_in_the_meantime_does_not_stop_the_others(images, weights, tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    gone = [str(folder / name) for name in ("deep.tif", "plane.nii.gz")]
+    load = LoadInputImaged.__call__
+
+    def load_and_remove(self, data, *args):
+        loaded = load(self, data, *args)
+        if data["image"] in gone:
+            os.remove(data["image"])
+        return loaded
+
+    monkeypatch.setattr(LoadInputImaged, "__call__", load_and_remove)
+    with pytest.raises(Exception) as error:
+        segment(folder, weights, tmp_path / "masks", save_objects="true")
+    failed = tmp_path / "masks" / "failed.csv"
+    assert str(root_input_error(error.value)) == f"2 of 4 images could not be read: see {failed}"
+    with open(failed, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == gone and all("no such file" in row["error"] for row in rows)
+    assert {path.name for path in failed.parent.iterdir()} == {"colours.png", "slice.nii.gz", "failed.csv", "objects"}
 
 
 PEAK_MEMORY = """

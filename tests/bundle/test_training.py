@@ -13,6 +13,7 @@ from running import CONFIGS, QUICK, ROOT, bundle_run, succeeded
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dpsau2net_monai.data import make_datalist
+from dpsau2net_monai.errors import root_input_error
 from dpsau2net_monai.networks import DPSAU2Net, DPSAU2NetLite, load_weights
 
 
@@ -161,6 +162,34 @@ def test_the_weights_of_classes_that_overlap():
     assert value.item() == pytest.approx((1 + 3) / 2 * 0.6931, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "loss, channels, says",
+    [
+        ("dice", 1, "the loss dice takes no class_weights of a single class; set loss to ce or dicece"),
+        ("focal", 1, "the loss focal takes no class_weights of a single class; set loss to ce or dicece"),
+        ("tversky", 2, "the loss tversky takes no class_weights; set loss to dice, ce, dicece or focal"),
+        ("paper", 2, "the loss paper takes no class_weights; set loss to dice, ce, dicece or focal"),
+        *[(loss, 2, None) for loss in ("dice", "ce", "dicece", "focal")],
+        *[(loss, 1, None) for loss in ("ce", "dicece")],
+    ],
+)
+def test_class_weights_change_the_loss_or_are_refused(loss, channels, says):
+    codes = torch.arange(24).reshape(1, 1, 6, 4) % 2**channels
+    logits = torch.linspace(-1, 1, 24 * channels).reshape(1, channels, 6, 4)
+    values = []
+    for class_weights in (None, [1, 3][-channels:]):
+        parser = parsed("train.yaml", "paper.yaml") if loss == "paper" else parsed("train.yaml")
+        parser.update({"labels": ["cell", "nucleus"][:channels], "loss": loss, "class_weights": class_weights})
+        parser.update({"device": "cpu", "instances": False})
+        if class_weights and says:
+            with pytest.raises(Exception) as error:
+                parser.get_parsed_content("loss_function")
+            assert str(root_input_error(error.value)) == says
+            return
+        values.append(parser.get_parsed_content("loss_function")(logits, codes.float()).item())
+    assert abs(values[1] - values[0]) > 0.01
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_as_many_crops_are_centred_on_the_background_as_on_a_class(channels):
     """Also where the distance of instances follows the mask."""
@@ -254,6 +283,16 @@ def test_two_processes_train_one_network(dataset, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()  # both processes chose one folder
     load_weights(DPSAU2NetLite(2, 3, 1), run / "model.pt")
     assert (run / "run.json").is_file() and (run / "log" / "mlruns.db").is_file()
+    numbers = {path.name.split(".")[-2] for path in (run / "log").glob("events.*")}
+    assert len(numbers) == 1  # of processes: one writes to TensorBoard
+
+
+def test_a_run_that_ends_before_its_record_leaves_no_folder(dataset, tmp_path):
+    result = bundle_run(
+        "training", "train.yaml", dataset_dir=dataset, amp="half", **{**QUICK, "bundle_root": tmp_path}
+    )  # fmt: skip
+    assert result.stderr == "error: amp is 'half'; it must be true or false, or auto\n"
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def _no_dataset(folder):
@@ -308,12 +347,15 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (lambda folder: {"loss": "lovasz"}, "loss is 'lovasz'; it must be one of dice, ce, dicece, focal, tversky"),
         (
             lambda folder: {"loss": "tversky", "class_weights": [2]},
-            "the loss tversky takes no class_weights; set loss to dice, ce, dicece or focal",
+            "the loss tversky takes no class_weights of a single class; set loss to ce or dicece",
         ),
         (
             lambda folder: {"class_weights": [1, 2]},
             "class_weights is [1, 2]; give a list with a weight for each of 1 channels",
         ),
+        (lambda folder: {"validate#inferer#sw_batch_size": 0}, "sw_batch_size is 0; it must be a whole number from 1"),
+        (lambda folder: {"batch_size": 0}, "batch_size is 0; it must be a whole number from 1"),
+        (lambda folder: {"patience": "some"}, "patience is some; it must be a whole number from 1"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),
         (
@@ -327,8 +369,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(spoil, says, dataset, tmp
     shutil.copytree(dataset, folder)
     result = bundle_run(
         "training", "train.yaml",
-        **{**QUICK, "dataset_dir": folder, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log"},
-        **spoil(folder),
+        **{**QUICK, "dataset_dir": folder, "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "log",
+           **spoil(folder)},
     )  # fmt: skip
     assert result.returncode != 0
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and says in result.stderr

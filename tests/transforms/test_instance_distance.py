@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from monai.data import MetaTensor
 from PIL import Image
 from skimage.draw import disk
 
+from dpsau2net_monai.data import instances as of_data
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.transforms import AddInstanceDistanced, SeparateInstancesd
 from dpsau2net_monai.transforms.instances import instance_distance
@@ -70,6 +73,24 @@ def test_the_target_of_training(stored, tmp_path):
     assert label.shape == (2, *SHAPE) and torch.equal(label[:1], mask) and label.meta == mask.meta
     assert np.allclose(label[1], instance_distance(instances)) == stored
     assert label[1].max() == 1  # without the file, the mask is split
+
+
+def test_the_folder_is_listed_once_until_it_changes(tmp_path, monkeypatch):
+    listed = []
+    list_files = of_data.files_by_stem
+    monkeypatch.setattr(of_data, "files_by_stem", lambda *args: listed.append(args) or list_files(*args))
+    add = AddInstanceDistanced("label", tmp_path)
+
+    def middles(name):
+        """The number of pixels in the middle of an instance."""
+        item = {"label": MetaTensor(torch.ones(1, *SHAPE)), "image_path": f"images/{name}.png"}
+        return int((add(item)["label"][1] == 1).sum())
+
+    Image.fromarray(np.zeros(SHAPE[::-1], np.uint16)).save(tmp_path / "a.png")
+    os.utime(tmp_path, (0, 0))
+    assert [middles(name) == 0 for name in "abc"] == [True, False, False] and len(listed) == 1
+    Image.fromarray(np.zeros(SHAPE[::-1], np.uint16)).save(tmp_path / "b.png")
+    assert middles("b") == 0 and len(listed) == 2
 
 
 def test_instances_of_another_size(tmp_path):
