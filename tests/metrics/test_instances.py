@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 from skimage.filters import gaussian
 from skimage.measure import label
+from skimage.morphology import local_maxima, reconstruction
+from skimage.segmentation import watershed
 
 from dpsau2net_monai.metrics import IOU_THRESHOLDS, instance_metrics, instance_table, match_instances, split_instances
+from dpsau2net_monai.metrics.instances import NECK
 
 EMPTY = np.zeros((20, 30), int)
 
@@ -70,6 +74,17 @@ def test_every_component_keeps_an_instance():
     np.testing.assert_array_equal(labels > 0, mask)
     assert len(np.unique(labels)) - 1 >= components.max() > 50
     assert all(len(np.unique(components[labels == i])) == 1 for i in range(1, labels.max() + 1))
+
+
+@pytest.mark.parametrize("shape, smoothing", [((150, 160), 0), ((150, 160), 1), ((300, 310), 3), ((30, 40, 20), 1.5)])
+def test_components_are_split_as_the_definition_of_a_neck_says(shape, smoothing):
+    noise = gaussian(np.random.default_rng(0).random(shape), smoothing)
+    mask = noise > np.quantile(noise, 0.6)  # single pixels, necks, and components that touch the border
+    distance = distance_transform_edt(mask)
+    peaks = local_maxima(reconstruction(distance * NECK, distance))  # of the whole image at once, which is slow
+    expected = watershed(-distance, label(peaks), connectivity=mask.ndim, mask=mask)
+    assert expected.max() > label(mask).max() > 1
+    np.testing.assert_array_equal(split_instances(mask), expected)
 
 
 @pytest.mark.parametrize(
