@@ -30,6 +30,7 @@ try:
         find_images,
         kind_weights,
         make_datalist,
+        name_of,
         plan,
         require_classes,
         without_masks,
@@ -160,15 +161,20 @@ def choose(key: str, value: str, choices: Mapping[str, T]) -> T:
 
 def images_of(part: str, datalist: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """
-    Return the images of a part of the dataset.
+    Return the images of a part of the dataset, each of which has outputs of its own name.
 
     Raises:
-        InputError: there is no such part, or it has no image.
+        InputError: there is no such part, it has no image, or two images have the same name.
     """
     images = choose("part", part, datalist)
     if not images:
         others = ", ".join(name for name, pairs in datalist.items() if pairs)
         raise InputError(f"part is '{part}', which has no image; set it to one of {others}")
+    files: dict[str, str] = {}
+    for path in (ensure_tuple(image["image"])[0] for image in images):
+        other = files.setdefault(name_of(path), path)
+        if other != path:
+            raise InputError(f"{path}: has the same name as {other}; rename one, or evaluate them in two runs")
     return images
 
 

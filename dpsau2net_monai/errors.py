@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
+import signal
 import sys
 import unicodedata
 from types import TracebackType
 
 PACKAGE = __package__
+WORKERS_ERROR = rf"^{PACKAGE}\.errors\.InputError: (.+)$"
 
 __all__ = ["InputError", "causes", "one_line", "one_line_errors", "root_input_error"]
 
@@ -49,13 +52,17 @@ def root_input_error(error: BaseException | None) -> InputError | None:
     from monai.utils import OptionalImportError  # not at the top: to import MONAI takes seconds
 
     module = f"{PACKAGE}.bundle"
+    every = causes(error)
     chain = [
-        error for error in causes(error)
+        error for error in every
         if not isinstance(error, AttributeError) or getattr(error.obj, "__name__", "") == module
     ]  # fmt: skip
     kinds = (InputError, OptionalImportError, ModuleNotFoundError, AttributeError, OSError)
     found = next((error for kind in kinds for error in chain if isinstance(error, kind)), None)
-    if found is None or isinstance(found, InputError):
+    if found is None:  # torch re-raises the error of a DataLoader's worker with its traceback as text
+        lines = [line for error in every for line in re.findall(WORKERS_ERROR, str(error), re.MULTILINE)]
+        return InputError(lines[0]) if lines else None
+    if isinstance(found, InputError):
         return found
     if isinstance(found, ModuleNotFoundError) and found.name:
         needs = "configs/metadata.json lists what to install for the bundle, under required_packages_version"
@@ -73,23 +80,29 @@ def root_input_error(error: BaseException | None) -> InputError | None:
 def one_line_errors() -> None:
     """
     Make the process end with the one line of an :class:`InputError` instead of a traceback, also where MONAI's config
-    parser raised another error from it. All other errors keep their tracebacks.
+    parser raised another error from it. After Ctrl-C, the line is ``interrupted``. All other errors keep their
+    tracebacks.
     """
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        cause = root_input_error(error)
-        if cause is None:
+        interrupted = any(isinstance(one, KeyboardInterrupt) for one in causes(error))
+        cause = None if interrupted else root_input_error(error)
+        if cause is None and not interrupted:
             previous(kind, error, traceback)
             return
-        print(f"error: {cause}", file=sys.stderr)
+        print("interrupted" if interrupted else f"error: {cause}", file=sys.stderr)
         if hasattr(sys, "ps1"):  # at Python's own prompt, an error does not end the process
             return
+        if interrupted:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait for the steps of the exit
         # The interpreter's own exit would cut off threads that still read images, within C++ code. That aborts and
         # prints a line of its own. These are the other steps of that exit.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)  # as Python ends: a shell's loop over several runs ends too
         os._exit(1)
 
     sys.excepthook = hook

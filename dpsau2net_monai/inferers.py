@@ -35,17 +35,20 @@ __all__ = [
 ]
 
 
-def require_overlap(overlap: float | Sequence[float]) -> None:
+def require_overlap(overlap: float | Sequence[float], image_dims: int) -> None:
     """
     Args:
         overlap: of neighbouring windows, as a share of their side, or one for each axis.
+        image_dims: number of the images' axes.
 
     Raises:
-        InputError: a share is no number from 0 to less than 1.
+        InputError: a share is no number from 0 to less than 1, or there is not one for each axis.
     """
     shares = ensure_tuple(overlap)
     if not all(isinstance(share, (int, float)) and 0 <= share < 1 for share in shares):
         raise InputError(f"overlap is {size_text(shares)}; give a share from 0 to less than 1")
+    if not isinstance(overlap, (int, float)) and len(shares) != image_dims:
+        raise InputError(f"overlap is {list(shares)}; give one share, or one for each of {image_dims} axes")
 
 
 class WindowInferer(Inferer):
@@ -68,7 +71,7 @@ class WindowInferer(Inferer):
 
     def __init__(self, task: Task, **options: Any) -> None:
         super().__init__()
-        require_overlap(options.get("overlap", 0.25))
+        require_overlap(options.get("overlap", 0.25), task.image_dims)
         self.task = task
         self.options = options
 

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from ..errors import InputError
 from .reading import foreground, is_volume
 
-__all__ = ["Labels"]
+__all__ = ["Labels", "require_threshold"]
 
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 BACKGROUND = "background"
@@ -30,6 +30,18 @@ def _combinations(classes: int) -> np.ndarray:
 def _with_meta(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return ``tensor`` with the metadata of ``like``, if that has any."""
     return MetaTensor(torch.as_tensor(tensor)).copy_meta_from(like) if isinstance(like, MetaTensor) else tensor
+
+
+def require_threshold(threshold: float) -> None:
+    """
+    Args:
+        threshold: of the probability of a single class, and of classes that overlap.
+
+    Raises:
+        InputError: it is no number from 0 to 1.
+    """
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; it must be a number from 0 to 1")
 
 
 class Labels:

@@ -68,7 +68,7 @@ def _others(folder: Path, suffixes: str | tuple[str, ...]) -> list[Problem]:
     others = sorted(path.name for path in folder.iterdir() if path not in images and not path.name.startswith("."))
     if not others:
         return []
-    text = f"files and folders that are no images and are ignored: {len(others)}, such as '{others[0]}'"
+    text = f"files and folders that are not images and are ignored: {len(others)}, such as '{others[0]}'"
     return [
         Problem(str(folder), "ignored", f"{folder}: {text}; if they hold images, `prepare tree` converts them", False)
     ]

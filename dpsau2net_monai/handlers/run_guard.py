@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 
-from ..errors import InputError
+from ..errors import InputError, root_input_error
 
 __all__ = ["RunGuard"]
 
@@ -22,6 +23,7 @@ class RunGuard:
     - if the loss is not finite. ``ignite.handlers.TerminateOnNan`` ends it after the step changed the weights, and does
       not name the images.
     - if GPU memory runs out.
+    - if a DataLoader's worker cannot read an image. Ignite logs the worker's whole traceback.
 
     It also ends the run after ``max_minutes``, at the end of an epoch, so that no epoch is lost.
     ``ignite.handlers.TimeLimit`` ends it in the middle of one. Of several processes, the first one's clock decides for
@@ -43,6 +45,7 @@ class RunGuard:
         Args:
             engine: a ``monai.engines.SupervisedTrainer``.
         """
+        engine.logger.addFilter(_shorten)
         engine.state_dict_user_keys.extend(("minutes", "epoch_minutes"))
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
@@ -90,3 +93,11 @@ class RunGuard:
                 "--resume true continues after the last complete epoch"
             ) from error
         raise error
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """Leave only the line of an :class:`InputError` of a DataLoader's worker, which has its traceback as text."""
+    cause = root_input_error(RuntimeError(record.msg))
+    if cause is not None:
+        record.msg = f"{record.msg.partition('Caught ')[0]}{cause}"
+    return True

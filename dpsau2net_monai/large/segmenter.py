@@ -20,6 +20,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 from tqdm import tqdm
 
+from ..data.labels import require_threshold
 from ..data.reading import size_text
 from ..data.task import Task
 from ..errors import InputError
@@ -68,7 +69,7 @@ class LargeSegmenter:
 
     Raises:
         InputError: instances of volumes or of several classes are asked for, a switch is on that is lacking, or the
-            overlap is out of range.
+            overlap or the threshold is out of range.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class LargeSegmenter:
             raise InputError("instances are those of a single class, but labels has several; set instances to false")
         for switch in [switch for switch, is_on in (lacking or {}).items() if is_on]:
             raise InputError(f"segmenting_large has no {switch}; leave it out, or run segmenting")
-        require_overlap(overlap)
+        require_overlap(overlap, task.image_dims)
+        require_threshold(threshold)
         overlap = ensure_tuple_rep(overlap, task.image_dims)
         self.task = task
         self.network = network

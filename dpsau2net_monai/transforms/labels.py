@@ -8,7 +8,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from ..data.labels import Labels
+from ..data.labels import Labels, require_threshold
 
 __all__ = ["LabelToChannelsd", "ProbabilityToLabeld"]
 
@@ -25,10 +25,14 @@ class ProbabilityToLabeld(MapTransform):
 
     Returns (of a call):
         Codes (1, spatial...), see :class:`dpsau2net_monai.data.Labels`.
+
+    Raises:
+        InputError: the threshold is no number from 0 to 1.
     """
 
     def __init__(self, keys: KeysCollection, labels: Labels, threshold: float = 0.5) -> None:
         super().__init__(keys)
+        require_threshold(threshold)
         self.labels = labels
         self.threshold = threshold
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -69,6 +70,27 @@ def test_the_true_instances_are_the_numbered_ones_where_there_are(trained, datas
     Image.fromarray(numbered[:3, :3]).save(instances / f"{images[0]['image']}.png")
     result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys)
     assert result.returncode != 0 and result.stderr.count("\n") == 1 and f"{images[0]['image']}.png: " in result.stderr
+    assert "Traceback" not in result.stdout
+
+
+def test_images_that_cannot_be_told_apart_and_a_wrong_threshold_are_refused(trained, dataset, tmp_path):
+    pairs = [{key: str(dataset / key / f"nuclei_{i:03d}.png") for key in ("images", "masks")} for i in range(8)]
+    pairs = [{"image": pair["images"], "label": pair["masks"]} for pair in pairs]
+    twins = [dict(pairs[6]), dict(pairs[7])]
+    for patient, pair in zip(("patient1", "patient2"), twins):
+        (tmp_path / patient).mkdir()
+        pair["image"] = str(shutil.copy2(pair["image"], tmp_path / patient / "mri.png"))
+    (tmp_path / "data.json").write_text(json.dumps({"training": pairs[:6], "test": twins}))
+    keys = {**QUICK, "ckpt_dir": trained / "models", "output_dir": tmp_path / "eval"}
+    first, second = (twin["image"] for twin in twins)
+    for more, says in [
+        ({"dataset_dir": tmp_path / "data.json"}, f"{second}: has the same name as {first}; rename one, or evaluate"),
+        ({"dataset_dir": dataset, "threshold": "a"}, "threshold is a; it must be a number from 0 to 1\n"),
+    ]:
+        result = bundle_run("evaluating", "train.yaml", "evaluate.yaml", **keys, **more)
+        assert result.returncode != 0
+        assert result.stderr.startswith(f"error: {says}") and result.stderr.count("\n") == 1
+        assert not (tmp_path / "eval").exists()
 
 
 def test_a_part_without_images_is_named(trained, dataset, tmp_path):

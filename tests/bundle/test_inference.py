@@ -144,6 +144,9 @@ def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
         (images, weights, {**outlines, "overwrite": "true"}, "plane.nii.gz: is a volume"),
         (images, weights, {"dataloader#num_workers": 1}, "dataloader#num_workers is 1; set it to 0"),
         (images, weights, {"sw_batch_size": 0}, "sw_batch_size is 0; it must be a whole number from 1 on"),
+        (images, weights, {"threshold": 2}, "threshold is 2; it must be a number from 0 to 1"),
+        (images, weights, {"threshold": "a"}, "threshold is a; it must be a number from 0 to 1"),
+        (images, weights, {"overlap": [0.5] * 3}, "overlap is [0.5, 0.5, 0.5]; give one share"),
     ]:
         with pytest.raises(Exception) as error:
             segment(source, path, tmp_path / "masks", **more)

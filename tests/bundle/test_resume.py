@@ -13,8 +13,9 @@ from monai.bundle import ConfigWorkflow
 from processes import fork_server
 from running import CONFIGS, QUICK, ROOT, bundle_arguments, bundle_run, environment, succeeded
 
-from dpsau2net_monai.errors import root_input_error
+from dpsau2net_monai.errors import InputError, root_input_error
 from dpsau2net_monai.runs import read_history
+from dpsau2net_monai.transforms import LoadInputImaged
 
 EPOCHS = 4
 
@@ -122,6 +123,18 @@ def test_a_loss_that_is_not_finite_names_the_images_and_keeps_the_weights(run, t
     assert "the loss is nan in epoch 2" in message(error) and "nuclei_0" in message(error)
     state = torch.load(tmp_path / "models" / "state-00001.pt", weights_only=True)
     assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_image_that_is_damaged_after_the_start_is_named(num_workers, run, monkeypatch, capfd):
+    def damaged(self, data):
+        raise InputError(f"{data['image']}: cannot be read as a picture")
+
+    monkeypatch.setattr(LoadInputImaged, "__call__", damaged)
+    with pytest.raises(Exception) as error:
+        run(cache_num=0, num_workers=num_workers)
+    assert message(error).endswith(".png: cannot be read as a picture")
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_full_disk_keeps_the_last_good_state(run, tmp_path, monkeypatch):

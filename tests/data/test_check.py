@@ -231,7 +231,7 @@ def test_files_that_are_ignored_are_named(tree):
     (tree / "masks" / "patient 1").mkdir()
     check = check_dataset(tree)
     assert kinds(check) == [("images", "ignored", False), ("masks", "ignored", False)]
-    assert "images: files and folders that are no images and are ignored: 1, such as '20.webp'" in check.text()
+    assert "images: files and folders that are not images and are ignored: 1, such as '20.webp'" in check.text()
     assert "such as 'patient 1'" in check.text()
 
 

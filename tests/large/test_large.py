@@ -286,6 +286,8 @@ def test_segmenting_names_segmenting_large_where_memory_is_too_small(free, limit
         (["a.tif"], {"tta": True}, "has no tta"),
         (["a.tif"], {"level": 1}, "level is 1; set it to 0 to 0"),
         (["a.tif"], {"overlap": 1.0}, "overlap is 1.0"),
+        (["a.tif"], {"overlap": [0.5] * 3}, "overlap is [0.5, 0.5, 0.5]; give one share, or one for each of 2 axes"),
+        (["a.tif"], {"threshold": 2}, "threshold is 2; it must be a number from 0 to 1"),
         (["a.tif", "a.ome.tif"], {}, "has the same name"),
         (["a.ome.tif"], {"output_dir": "images", "overwrite": True}, "set output_dir to another folder"),
         ([], {}, "has no images"),
