@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments. None: those of the process.
 
     Returns:
-        The exit status: 0, or 1 after a one-line message about the input.
+        The exit status: 0, 1 after a one-line message about the input, or 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     args = _parser(argv).parse_args(argv)
@@ -245,6 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except Exception as error:
         cause = root_input_error(error)
         if cause is None:

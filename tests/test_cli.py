@@ -92,7 +92,7 @@ def test_both_names_of_the_train_share(option, dataset, capsys):
     assert "split         train (14), test (6)" in capsys.readouterr().out
 
 
-def raising(error: type[Exception], *values: object):
+def raising(error: type[BaseException], *values: object):
     def run(args):
         raise error(*values)
 
@@ -105,20 +105,21 @@ def using_a_missing_package(args):
 
 
 @pytest.mark.parametrize(
-    "run, line",
+    "run, line, status",
     [
-        (raising(InputError, "a.png: no such\nfile"), r"error: a.png: no such\nfile"),
-        (raising(PermissionError, 13, "Permission denied", "a.png"), "error: a.png: Permission denied"),
-        (using_a_missing_package, "error: import not_installed failed; pip install not_installed"),
-        (raising(ZeroDivisionError), None),
+        (raising(InputError, "a.png: no such\nfile"), r"error: a.png: no such\nfile", 1),
+        (raising(PermissionError, 13, "Permission denied", "a.png"), "error: a.png: Permission denied", 1),
+        (using_a_missing_package, "error: import not_installed failed; pip install not_installed", 1),
+        (raising(KeyboardInterrupt), "interrupted", 130),
+        (raising(ZeroDivisionError), None, None),
     ],
 )
-def test_only_errors_of_the_input_become_one_line(run, line, monkeypatch, capsys):
+def test_only_ctrl_c_and_errors_of_the_input_become_one_line(run, line, status, monkeypatch, capsys):
     monkeypatch.setattr(cli, "COMMANDS", (cli.Command("run", "run", lambda parser: None, run),))
     if line is None:
         with pytest.raises(ZeroDivisionError):
             cli.main(["run"])
         return
-    assert cli.main(["run"]) == 1
+    assert cli.main(["run"]) == status
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith(line) and printed.err.count("\n") == 1
