@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,14 +59,16 @@ def list_folder(root: Path, labels: Labels | None = None) -> Listing:
     masks = [files_by_stem(folder) for folder in folders]
     images = group_files(files, separate={stem for of_class in masks for stem in of_class})
     candidates, strays = _with_masks(images, folders, masks, several=bool(classes))
-    others = [problem for folder in (root / "images", *folders) for problem in _others(folder, SUFFIXES)]
+    others = _others(root / "images", files)
+    for of_masks, of_class in zip(folders, masks):
+        others += _others(of_masks, list(chain(*of_class.values())))
     return Listing({"train": candidates, "validation": [], "test": []}, strays + others)
 
 
-def _others(folder: Path, suffixes: str | tuple[str, ...]) -> list[Problem]:
-    """Return the problem that a folder of images, or of masks, has other files or folders, if it has."""
-    images = {path for same in files_by_stem(folder, suffixes).values() for path in same}
-    others = sorted(path.name for path in folder.iterdir() if path not in images and not path.name.startswith("."))
+def _others(folder: Path, images: Collection[Path]) -> list[Problem]:
+    """Return the problem that a folder has other files or folders than ``images``, if it has."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    others = sorted(names.difference(path.name for path in images))
     if not others:
         return []
     text = f"files and folders that are not images and are ignored: {len(others)}, such as '{others[0]}'"
@@ -179,10 +182,10 @@ def _list_nnunet(root: Path, content: Mapping[str, Any], names: Sequence[str]) -
         if not (root / folder).is_dir():
             text = f"has no folder '{folder}', and dataset.json lists nothing under 'training'; add one of them"
             raise InputError(f"{root}: {text}")
-    images = group_files(_image_files(root / "imagesTr", ending), names)
+    files = _image_files(root / "imagesTr", ending)
     masks = files_by_stem(root / "labelsTr", ending)
-    candidates, strays = _with_masks(images, [root / "labelsTr"], [masks], several=False)
-    others = [problem for folder in ("imagesTr", "labelsTr") for problem in _others(root / folder, ending)]
+    candidates, strays = _with_masks(group_files(files, names), [root / "labelsTr"], [masks], several=False)
+    others = _others(root / "imagesTr", files) + _others(root / "labelsTr", list(chain(*masks.values())))
     return candidates, strays + others
 
 
