@@ -56,27 +56,8 @@ def open_network(
         InputError: the runtime does not compute in this precision, or on this device, or there is no such device.
         OptionalImportError: the runtime's package is not installed.
     """
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device is '{device}'; set it to cpu, or to cuda for an NVIDIA GPU") from error
-    if runtime not in RUNTIMES:
-        raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is '{precision}'; it must be one of {', '.join(PRECISIONS)}")
+    device = _usable_device(device, runtime, precision)
     halves = RUNTIMES[runtime][device.type == "cuda"]
-    if precision not in ("auto", "float32", *halves):
-        possible = ", ".join(("auto", "float32", *halves))
-        raise InputError(f"precision is '{precision}'; on {device.type}, runtime {runtime} has {possible}")
-    if runtime == "tensorrt" and device.type != "cuda":
-        raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
-    if runtime == "openvino" and device.type != "cpu":
-        raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        advice = "number them from 0" if count else "set it to cpu, or install torch for CUDA"
-        raise InputError(f"device is '{device}', but torch finds {count} NVIDIA GPUs; {advice}")
-
     load_weights(network, ckpt_path)
     network = fold_batch_norms(network)
     full: nn.Module
@@ -102,3 +83,33 @@ def open_network(
     if precision == "auto" and halves and (device.type != "cpu" or has_bfloat16()):
         return AutoPrecision(full, partial(reduced, halves[0]), halves[0], task.labels, threshold)
     return full if precision in ("auto", "float32") else reduced(precision)
+
+
+def _usable_device(device: torch.device | str, runtime: str, precision: str) -> torch.device:
+    """
+    Return ``device``.
+
+    Raises:
+        InputError: as of :func:`open_network`.
+    """
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device is '{device}'; set it to cpu, or to cuda for an NVIDIA GPU") from error
+    if runtime not in RUNTIMES:
+        raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'; it must be one of {', '.join(PRECISIONS)}")
+    halves = RUNTIMES[runtime][device.type == "cuda"]
+    if precision not in ("auto", "float32", *halves):
+        possible = ", ".join(("auto", "float32", *halves))
+        raise InputError(f"precision is '{precision}'; on {device.type}, runtime {runtime} has {possible}")
+    if runtime == "tensorrt" and device.type != "cuda":
+        raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
+    if runtime == "openvino" and device.type != "cpu":
+        raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        advice = "number them from 0" if count else "set it to cpu, or install torch for CUDA"
+        raise InputError(f"device is '{device}', but torch finds {count} NVIDIA GPUs; {advice}")
+    return device
