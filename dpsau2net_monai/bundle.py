@@ -12,7 +12,7 @@ from pydoc import locate
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .errors import InputError, one_line_errors, root_input_error
+from .errors import InputError, at_least_one, one_line_errors, root_input_error
 
 try:
     import ignite.distributed as idist
@@ -219,18 +219,6 @@ def loss_weights(
     if weights.shape != (channels,):
         raise InputError(f"class_weights is {class_weights}; give a list with a weight for each of {channels} channels")
     return weights
-
-
-def at_least_one(key: str, value: int) -> int:
-    """
-    Return the number ``key`` of a config.
-
-    Raises:
-        InputError: ``value`` is not a whole number from 1 on.
-    """
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{key} is {value}; it must be a whole number from 1 on")
-    return value
 
 
 def require_no_workers(dataloader: DataLoader) -> None:

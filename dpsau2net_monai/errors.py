@@ -13,7 +13,7 @@ from types import TracebackType
 PACKAGE = __package__
 WORKERS_ERROR = rf"^{PACKAGE}\.errors\.InputError: (.+)$"
 
-__all__ = ["InputError", "causes", "one_line", "one_line_errors", "root_input_error"]
+__all__ = ["InputError", "at_least_one", "causes", "one_line", "one_line_errors", "root_input_error"]
 
 
 def one_line(text: str) -> str:
@@ -26,6 +26,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+def at_least_one(key: str, value: int) -> int:
+    """
+    Return the number ``key`` of a config.
+
+    Raises:
+        InputError: ``value`` is not a whole number from 1 on.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{key} is {value}; it must be a whole number from 1 on")
+    return value
 
 
 def causes(error: BaseException | None) -> list[BaseException]:

@@ -22,7 +22,7 @@ from .clicks import spread_clicks
 from .data.quality import expected_dice
 from .data.reading import size_text
 from .data.task import Task
-from .errors import InputError
+from .errors import InputError, at_least_one
 
 __all__ = [
     "BFloat16Inferer",
@@ -30,20 +30,23 @@ __all__ = [
     "TTAInferer",
     "WindowInferer",
     "has_bfloat16",
-    "require_overlap",
+    "require_windows",
     "window_inferer",
 ]
 
 
-def require_overlap(overlap: float | Sequence[float], image_dims: int) -> None:
+def require_windows(overlap: float | Sequence[float], sw_batch_size: int, image_dims: int) -> None:
     """
     Args:
         overlap: of neighbouring windows, as a share of their side, or one for each axis.
+        sw_batch_size: number of windows at a time.
         image_dims: number of the images' axes.
 
     Raises:
-        InputError: a share is no number from 0 to less than 1, or there is not one for each axis.
+        InputError: a share is no number from 0 to less than 1, there is not one for each axis, or ``sw_batch_size`` is
+            not a whole number from 1 on.
     """
+    at_least_one("sw_batch_size", sw_batch_size)
     shares = ensure_tuple(overlap)
     if not all(isinstance(share, (int, float)) and 0 <= share < 1 for share in shares):
         raise InputError(f"overlap is {size_text(shares)}; give a share from 0 to less than 1")
@@ -66,12 +69,12 @@ class WindowInferer(Inferer):
         options: other arguments of MONAI's inferer.
 
     Raises:
-        InputError: the overlap is out of range.
+        InputError: the overlap or the number of windows at a time is out of range.
     """
 
     def __init__(self, task: Task, **options: Any) -> None:
         super().__init__()
-        require_overlap(options.get("overlap", 0.25), task.image_dims)
+        require_windows(options.get("overlap", 0.25), options.get("sw_batch_size", 1), task.image_dims)
         self.task = task
         self.options = options
 

@@ -24,7 +24,7 @@ from ..data.labels import require_threshold
 from ..data.reading import size_text
 from ..data.task import Task
 from ..errors import InputError
-from ..inferers import require_overlap
+from ..inferers import require_windows
 from ..transforms import LoadInputImaged, normalization
 from .instances import number_instances
 from .listing import instances_path, large_name, mask_paths
@@ -69,7 +69,7 @@ class LargeSegmenter:
 
     Raises:
         InputError: instances of volumes or of several classes are asked for, a switch is on that is lacking, or the
-            overlap or the threshold is out of range.
+            overlap, the threshold or the number of windows at a time is out of range.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LargeSegmenter:
             raise InputError("instances are those of a single class, but labels has several; set instances to false")
         for switch in [switch for switch, is_on in (lacking or {}).items() if is_on]:
             raise InputError(f"segmenting_large has no {switch}; leave it out, or run segmenting")
-        require_overlap(overlap, task.image_dims)
+        require_windows(overlap, sw_batch_size, task.image_dims)
         require_threshold(threshold)
         overlap = ensure_tuple_rep(overlap, task.image_dims)
         self.task = task
