@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from types import TracebackType
 PACKAGE = __package__
 WORKERS_ERROR = rf"^{PACKAGE}\.errors\.InputError: (.+)$"
 
-__all__ = ["InputError", "at_least_one", "causes", "one_line", "one_line_errors", "root_input_error"]
+__all__ = ["InputError", "above_zero", "at_least_one", "causes", "one_line", "one_line_errors", "root_input_error"]
 
 
 def one_line(text: str) -> str:
@@ -37,6 +38,18 @@ def at_least_one(key: str, value: int) -> int:
     """
     if not isinstance(value, int) or value < 1:
         raise InputError(f"{key} is {value}; it must be a whole number from 1 on")
+    return value
+
+
+def above_zero(key: str, value: float) -> float:
+    """
+    Return the number ``key`` of a config.
+
+    Raises:
+        InputError: ``value`` is not a finite number above 0. YAML takes 1e-3 for text.
+    """
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InputError(f"{key} is {value}; it must be a number above 0, written as 0.001")
     return value
 
 

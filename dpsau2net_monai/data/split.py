@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def write_split(path: PathLike, categories: Mapping[str, str]) -> None:
 def read_split(path: PathLike, names: Collection[str] = ()) -> dict[str, str]:
     """
     Read a split from a CSV with the columns ``image_id`` and ``category``. The columns may also be separated by
-    semicolons or tabs, as Excel writes them in many countries. Empty rows are left out.
+    semicolons or tabs, as Excel writes them in many countries, also as "Unicode text". Empty rows are left out.
 
     An ``image_id`` is an image's name, with or without its suffix.
 
@@ -87,7 +88,10 @@ def read_split(path: PathLike, names: Collection[str] = ()) -> dict[str, str]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such CSV file")
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with open(path, "rb") as content:
+            utf16 = content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = "utf-16" if utf16 else "utf-8-sig"
+        with open(path, newline="", encoding=encoding, errors="surrogateescape") as file:
             header = file.readline()
             file.seek(0)
             table = csv.DictReader(file, delimiter=next((mark for mark in ";\t" if mark in header), ","))

@@ -82,15 +82,15 @@ def test_a_split_with_validation_images(tree, capsys):
         split(["a", "b"] * 20, 0.9, validation_share=0.1)
 
 
-@pytest.mark.parametrize("separator", ",;\t")
-def test_a_split_from_excel(separator, tmp_path):
+@pytest.mark.parametrize("separator, encoding", [(",", "utf-8-sig"), (";", "utf-8-sig"), ("\t", "utf-16")])
+def test_a_split_from_excel(separator, encoding, tmp_path):
     names = [f"Zürich {i}.tif" for i in range(10)]  # of Zürich 0.tif.png
     for name in names:
         picture(tmp_path / "images" / f"{name}.png")
         picture(tmp_path / "masks" / f"{name}.png")
     rows = [("image_id", "category"), *split(names, 0.8).items(), ("", "")]
     csvfile = tmp_path / "split.csv"
-    csvfile.write_text("".join(f"{separator.join(row)}\r\n" for row in rows), "utf-8-sig", newline="")
+    csvfile.write_text("".join(f"{separator.join(row)}\r\n" for row in rows), encoding, newline="")
     assert make_datalist(tmp_path, csvfile) == make_datalist(tmp_path, train_share=0.8)
 
 
