@@ -12,7 +12,7 @@ from pydoc import locate
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .errors import InputError, above_zero, at_least_one, one_line_errors, root_input_error
+from .errors import InputError, at_least_one, at_least_zero, one_line_errors, root_input_error
 
 try:
     import ignite.distributed as idist
@@ -48,9 +48,9 @@ except ModuleNotFoundError as error:  # raised before a config can call one_line
 __all__ = [
     "BFloat16Inferer",
     "Datalist",
-    "above_zero",
     "amp_dtype",
     "at_least_one",
+    "at_least_zero",
     "checkpoint_stages",
     "choose",
     "find_images",

@@ -14,7 +14,7 @@ from types import TracebackType
 PACKAGE = __package__
 WORKERS_ERROR = rf"^{PACKAGE}\.errors\.InputError: (.+)$"
 
-__all__ = ["InputError", "above_zero", "at_least_one", "causes", "one_line", "one_line_errors", "root_input_error"]
+__all__ = ["InputError", "at_least_one", "at_least_zero", "causes", "one_line", "one_line_errors", "root_input_error"]
 
 
 def one_line(text: str) -> str:
@@ -41,15 +41,15 @@ def at_least_one(key: str, value: int) -> int:
     return value
 
 
-def above_zero(key: str, value: float) -> float:
+def at_least_zero(key: str, value: float) -> float:
     """
     Return the number ``key`` of a config.
 
     Raises:
-        InputError: ``value`` is not a finite number above 0. YAML takes 1e-3 for text.
+        InputError: ``value`` is not a finite number from 0 on. YAML takes 1e-3 for text.
     """
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise InputError(f"{key} is {value}; it must be a number above 0, written as 0.001")
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InputError(f"{key} is {value}; it must be a number from 0 on, written as 0.001")
     return value
 
 

@@ -96,7 +96,7 @@ def read_split(path: PathLike, names: Collection[str] = ()) -> dict[str, str]:
             file.seek(0)
             table = csv.DictReader(file, delimiter=next((mark for mark in ";\t" if mark in header), ","))
             rows = [(row["image_id"] or "", row["category"] or "") for row in table]
-    except (KeyError, csv.Error) as error:
+    except (KeyError, UnicodeError, csv.Error) as error:
         raise InputError(
             f"{path}: is not a table with the columns image_id and category; `split` writes one"
         ) from error

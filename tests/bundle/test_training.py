@@ -356,7 +356,7 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (lambda folder: {"validate#inferer#sw_batch_size": 0}, "sw_batch_size is 0; it must be a whole number from 1"),
         (lambda folder: {"batch_size": 0}, "batch_size is 0; it must be a whole number from 1"),
         (lambda folder: {"patience": "some"}, "patience is some; it must be a whole number from 1"),
-        (lambda folder: {"learning_rate": "low"}, "learning_rate is low; it must be a number above 0"),
+        (lambda folder: {"learning_rate": "low"}, "learning_rate is low; it must be a number from 0 on"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),
         (

@@ -88,7 +88,8 @@ def run(run_id: str, dataset_dir: Path, output_dir: Path, task: Task = TASK, **k
     torch.save(module(task).state_dict(), weights)
     monai.bundle.run(
         run_id, config_file=CONFIG, bundle_root="bundle", dataset_dir=str(dataset_dir), output_dir=str(output_dir),
-        ckpt_path=str(weights), network_def=network(task), sw_batch_size=3, **keys,
+        ckpt_path=str(weights), network_def=network(task), sw_batch_size=3,
+        **{"precision": "float32", **keys},  # auto may take bfloat16 for one of two runs
     )  # fmt: skip
 
 
