@@ -51,7 +51,7 @@ def test_pictures_as_in_the_bundle(tmp_path):
     arrays["deep"] = arrays["nuclei_000"].astype(np.uint16) * 200
     tifffile.imwrite(images / "deep.tif", arrays["deep"])
     assert {array.ndim for array in arrays.values()} == {2, 3}
-    run_segmenting(images, tmp_path / "out", instances=True, threshold=0.4, overlap=0.5, tta=True)
+    run_segmenting(images, tmp_path / "out", instances=True, threshold=0.4, overlap=0.5, tta=True, precision="float32")
     settings = Settings(SHIPPED, threshold=0.4, overlap=0.5, tta=True)
     for name, array in arrays.items():
         labels = segment(settings, array, rgb=array.ndim == 3)
