@@ -112,6 +112,12 @@ def read_images(evaluation: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def worst_tenth(images: list[dict[str, str]]) -> float:
+    """Return the mean Dice of the tenth of the images with the lowest."""
+    dice = sorted(float(image["dice"]) for image in images)
+    return float(np.mean(dice[: math.ceil(len(dice) / 10)]))
+
+
 def row(name: str, files: list[str], images: list[dict[str, str]], metrics: tuple[str, ...]) -> str:
     parser = ConfigParser()
     parser.read_config(files)
@@ -121,8 +127,7 @@ def row(name: str, files: list[str], images: list[dict[str, str]], metrics: tupl
     for metric in metrics:
         summary, d = summarise([float(image[metric]) for image in images]), 1 if metric.startswith("hd95") else 3
         cells.append(f"{summary.mean:.{d}f} ± {summary.std:.{d}f} ({summary.median:.{d}f})")
-    dice = sorted(float(image["dice"]) for image in images)
-    cells.append(f"{np.mean(dice[: math.ceil(len(dice) / 10)]):.3f}")
+    cells.append(f"{worst_tenth(images):.3f}")
     return f"| {name} | {parameters / 1e6:.2f} M | " + " | ".join(cells) + " |"
 
 

@@ -13,7 +13,7 @@ colour, with 0.3 of the standard deviation of the image. `blur` is by a Gaussian
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from shutil import copyfile
 
@@ -28,13 +28,17 @@ SPLIT = Path(__file__).parents[2] / "bundle" / "docs" / "nuclei_split.csv"
 
 
 def main() -> None:
-    data, output = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA", type=Path, help="folder of the dataset")
+    parser.add_argument("output", type=Path, help="new folder for the copies")
+    args = parser.parse_args()
+
     validation = [name for name, part in read_split(SPLIT).items() if part == "validation"]
     random = np.random.default_rng(0)
-    images = {name_of(pair["image"]): pair["image"] for pair in find_pairs(data)}
+    images = {name_of(pair["image"]): pair["image"] for pair in find_pairs(args.data)}
     for kind in ("noise", "blur"):
         for subfolder in ("images", "masks", "instances"):
-            (output / kind / subfolder).mkdir(parents=True)
+            (args.output / kind / subfolder).mkdir(parents=True)
         for name in validation:
             image = np.asarray(Image.open(images[name]).convert("RGB")).astype(float)
             if kind == "noise":
@@ -42,11 +46,11 @@ def main() -> None:
             else:
                 image = gaussian_filter(image, (2, 2, 0))
             degraded = Image.fromarray(image.round().clip(0, 255).astype(np.uint8))
-            degraded.save(output / kind / "images" / f"{name}.png")
+            degraded.save(args.output / kind / "images" / f"{name}.png")
             for subfolder in ("masks", "instances"):
-                (truth,) = (data / subfolder).glob(f"{name}.*")
-                copyfile(truth, output / kind / subfolder / truth.name)
-        write_split(output / kind / "split.csv", dict.fromkeys(validation, "validation"))
+                (truth,) = (args.data / subfolder).glob(f"{name}.*")
+                copyfile(truth, args.output / kind / subfolder / truth.name)
+        write_split(args.output / kind / "split.csv", dict.fromkeys(validation, "validation"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ output folder.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from dpsau2net_monai.runs import read_history
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
-from figures import BENCHMARKS, CONFIGS, bundle, configs, read_images  # noqa: E402
+from figures import BENCHMARKS, CONFIGS, bundle, configs, read_images, worst_tenth  # noqa: E402
 
 LITE = DPSAU2NetLite.DESIGNS[2]._replace(attend_before_resize=True)
 
@@ -104,7 +103,7 @@ TRIALS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the netw
     "MONAI DynUNet": ("dynunet", {}),
     "MONAI BasicUNet": ("basicunet", {}),
 }  # fmt: skip
-COLUMNS = ("dice", "worst tenth", "hd95", "instance_ap", "instance_ap50")
+METRICS = ("dice", "hd95", "instance_ap", "instance_ap50")  # columns of images.csv
 
 
 def main() -> None:
@@ -115,32 +114,24 @@ def main() -> None:
     args = parser.parse_args()
 
     os.environ["PYTHONPATH"] = str(FOLDER)  # where the configs find the designs
-    print("| network | crops | " + " | ".join(COLUMNS) + " |")
-    print("|---|--:|" + "--:|" * len(COLUMNS))
+    print("| network | crops | " + " | ".join(METRICS) + " | dice, worst tenth |")
+    print("|---|--:|--:|" + "--:|" * len(METRICS))
     for name, (folder, options) in TRIALS.items():
-        files, weights, evaluation = (
-            configs(BENCHMARKS["nuclei"], FOLDER / folder),
-            args.output / name,
-            f"{name}, figures",
-        )
+        files = configs(BENCHMARKS["nuclei"], FOLDER / folder)
+        weights, evaluation = args.output / name, args.output / f"{name}, figures"
         bundle(
             "training", files, dataset_dir=args.data, ckpt_dir=weights, output_dir=weights / "log", resume=True,
             **{"max_minutes": args.minutes, "crops_per_image": 1, "batch_size": 16, "val_interval": 100000, **options},
         )  # fmt: skip
         bundle(
             "evaluating", [*files, str(CONFIGS / "evaluate.yaml")], dataset_dir=args.data, part="validation",
-            ckpt_dir=weights, output_dir=args.output / evaluation, save_overlay=False, **options,
+            ckpt_dir=weights, output_dir=evaluation, save_overlay=False, **options,
         )  # fmt: skip
-        images = read_images(args.output / evaluation)
-        figures = {
-            column: float(np.mean([float(image[column]) for image in images]))
-            for column in COLUMNS
-            if column in images[0]
-        }
-        dice = sorted(float(image["dice"]) for image in images)
-        figures["worst tenth"] = float(np.mean(dice[: math.ceil(len(dice) / 10)]))
-        cells = " | ".join(f"{figures[column]:.{1 if column == 'hd95' else 3}f}" for column in COLUMNS)
-        print(f"| {name} | {478 * len(read_history(weights / 'history.csv')):,} | {cells} |", flush=True)
+        images = read_images(evaluation)
+        means = [(metric, np.mean([float(image[metric]) for image in images])) for metric in METRICS]
+        cells = " | ".join(f"{mean:.{1 if metric == 'hd95' else 3}f}" for metric, mean in means)
+        crops = 478 * len(read_history(weights / "history.csv"))  # each epoch has a crop of each training image
+        print(f"| {name} | {crops:,} | {cells} | {worst_tenth(images):.3f} |", flush=True)
 
 
 if __name__ == "__main__":
