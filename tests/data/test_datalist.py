@@ -185,6 +185,11 @@ def _csv(*rows):
     return write
 
 
+def _cut_csv(tree):
+    (tree / "my.csv").write_bytes("image_id,category\n".encode("utf-16")[:-1])  # ends within a character
+    return {"csvfile": tree / "my.csv"}
+
+
 @pytest.mark.parametrize(
     "spoil, says",
     [
@@ -198,6 +203,7 @@ def _csv(*rows):
         (lambda tree: {"dataset_dir": tree / "no.json"}, "no such datalist"),
         (lambda tree: {"csvfile": tree / "no.csv"}, "no such CSV"),
         (_csv("a,b", "1,2"), "not a table with the columns image_id and category"),
+        (_cut_csv, "not a table with the columns image_id and category"),
         (
             _csv("image_id,category", "cell 1,valid"),
             "'cell 1' has the category 'valid'; use one of train, validation, test",
