@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from threading import Lock
+from typing import Any
 
 import torch
 from monai.config import PathLike
@@ -35,7 +38,7 @@ class OpenVinoNetwork(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         try:
-            self.model = openvino.Core().compile_model(str(path), "CPU", settings)
+            self.model = _only(openvino.Core).compile_model(str(path), "CPU", settings)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise InputError(f"{path}: openvino {openvino.__version__} cannot read it ({reason})") from error
@@ -50,3 +53,15 @@ class OpenVinoNetwork(nn.Module):
         with self.lock:
             (result,) = self.model([images.float().cpu().numpy()]).values()
         return torch.from_numpy(result).to(images.device)
+
+
+@cache
+def _only(core: Callable[[], Any]) -> Any:
+    """
+    Return the only ``openvino.Core`` of this process.
+
+    On a processor with AVX-512, the CPU plugin of each core sets the thread's stack for signals, and restores the
+    former one at its end. When several cores end in the order of their start, they restore a stack that is gone, and
+    the next signal ends the process: that of Ctrl-C, or of a child process at its end. So one core serves all networks.
+    """
+    return core()

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from processes import fork_server
+from running import environment
 from samples import hippocampus_task, write_untrained
 
 from dpsau2net_monai.data import Task
@@ -160,6 +162,22 @@ def test_each_of_several_threads_gets_its_own_logits(case, runtime):
     with ThreadPoolExecutor(4) as pool:
         for logits, right in zip(pool.map(opened, images), expected):
             torch.testing.assert_close(logits, right)
+
+
+def test_a_signal_is_handled_after_two_openvino_networks(tmp_path):
+    """OpenVINO's CPU plugins can leave a stack for signals that is gone, on processors with AVX-512."""
+    write_onnx(torch.nn.Conv2d(3, 1, 1), 3, (8, 8), tmp_path / "network.onnx")
+    program = """
+import faulthandler, signal
+from dpsau2net_monai.runtimes import OpenVinoNetwork
+faulthandler.enable()
+networks = [OpenVinoNetwork("network.onnx") for _ in range(2)]
+del networks[0], networks[0]
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    result = fork_server().run(["-c", program], tmp_path, environment())
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr
 
 
 @pytest.mark.parametrize("tensorrt", [False, True])
