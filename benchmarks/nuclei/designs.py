@@ -51,6 +51,16 @@ class Narrow(DPSAU2NetLite):
     }
 
 
+class NarrowInstanceEntries(Narrow):
+    """Narrow, with instance norm in place of batch norm after the strided stem and each stage's first convolution."""
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, strides: None = None) -> None:
+        super().__init__(spatial_dims, in_channels, out_channels)
+        stages = [*self.encoder, *self.decoder]
+        for convolution in [self.entries[0], *(stage.stem for stage in stages)]:
+            convolution.adn.N = nn.InstanceNorm2d(convolution.adn.N.num_features, affine=True)
+
+
 class Quarter(DPSAU2NetLite):
     """A stem of two strided convolutions, and wider stages from a quarter of the image's resolution on."""
 
@@ -92,11 +102,13 @@ class QuarterAndHalf(Quarter):
         return logits + detail[..., : x.shape[2], : x.shape[3]]
 
 
+INSTANCE_NORM = ["instance", {"affine": True}]
 TRIALS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the network's config, and options
     "DPSAU2NetLite": ("lite", {}),
     **{name: ("lite", {"network_def#_target_": f"designs.{name}"})
-       for name in ("AttendBeforeResize", "Narrow", "Quarter", "QuarterAndHalf")},
+       for name in ("AttendBeforeResize", "Narrow", "NarrowInstanceEntries", "Quarter", "QuarterAndHalf")},
     "Narrow, batches of 8": ("lite", {"network_def#_target_": "designs.Narrow", "batch_size": 8}),
+    "Narrow, instance norm": ("lite", {"network_def#_target_": "designs.Narrow", "network_def#norm": INSTANCE_NORM}),
     "MONAI UNet": ("unet", {}),
     "MONAI AttentionUnet": ("attentionunet", {}),
     "MONAI SegResNet": ("segresnet", {"amp": False}),  # faster without bfloat16
