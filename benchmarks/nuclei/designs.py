@@ -105,8 +105,10 @@ class QuarterAndHalf(Quarter):
 INSTANCE_NORM = ["instance", {"affine": True}]
 TRIALS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the network's config, and options
     "DPSAU2NetLite": ("lite", {}),
+    "DPSAU2NetLite, seed 1": ("lite", {"seed": 1}),
     **{name: ("lite", {"network_def#_target_": f"designs.{name}"})
        for name in ("AttendBeforeResize", "Narrow", "NarrowInstanceEntries", "Quarter", "QuarterAndHalf")},
+    "Narrow, seed 1": ("lite", {"network_def#_target_": "designs.Narrow", "seed": 1}),
     "Narrow, batches of 8": ("lite", {"network_def#_target_": "designs.Narrow", "batch_size": 8}),
     "Narrow, instance norm": ("lite", {"network_def#_target_": "designs.Narrow", "network_def#norm": INSTANCE_NORM}),
     "MONAI UNet": ("unet", {}),
