@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dpsau2net_monai.data import find_pairs, read_split, write_split
+from dpsau2net_monai.data import make_datalist, write_split
 from dpsau2net_monai.data.reading import name_of
 
 SPLIT = Path(__file__).parents[2] / "bundle" / "docs" / "nuclei_split.csv"
@@ -33,14 +33,13 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="new folder for the copies")
     args = parser.parse_args()
 
-    validation = [name for name, part in read_split(SPLIT).items() if part == "validation"]
+    images = {name_of(pair["image"]): pair["image"] for pair in make_datalist(args.data, SPLIT)["validation"]}
     random = np.random.default_rng(0)
-    images = {name_of(pair["image"]): pair["image"] for pair in find_pairs(args.data)}
     for kind in ("noise", "blur"):
         for subfolder in ("images", "masks", "instances"):
             (args.output / kind / subfolder).mkdir(parents=True)
-        for name in validation:
-            image = np.asarray(Image.open(images[name]).convert("RGB")).astype(float)
+        for name, path in images.items():
+            image = np.asarray(Image.open(path).convert("RGB")).astype(float)
             if kind == "noise":
                 image += random.normal(0, 0.3 * image.std(), image.shape)
             else:
@@ -50,7 +49,7 @@ def main() -> None:
             for subfolder in ("masks", "instances"):
                 (truth,) = (args.data / subfolder).glob(f"{name}.*")
                 copyfile(truth, args.output / kind / subfolder / truth.name)
-        write_split(args.output / kind / "split.csv", dict.fromkeys(validation, "validation"))
+        write_split(args.output / kind / "split.csv", dict.fromkeys(images, "validation"))
 
 
 if __name__ == "__main__":

@@ -102,15 +102,15 @@ class QuarterAndHalf(Quarter):
         return logits + detail[..., : x.shape[2], : x.shape[3]]
 
 
-INSTANCE_NORM = ["instance", {"affine": True}]
+NARROW = {"network_def#_target_": "designs.Narrow"}
 TRIALS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the network's config, and options
     "DPSAU2NetLite": ("lite", {}),
     "DPSAU2NetLite, seed 1": ("lite", {"seed": 1}),
     **{name: ("lite", {"network_def#_target_": f"designs.{name}"})
        for name in ("AttendBeforeResize", "Narrow", "NarrowInstanceEntries", "Quarter", "QuarterAndHalf")},
-    "Narrow, seed 1": ("lite", {"network_def#_target_": "designs.Narrow", "seed": 1}),
-    "Narrow, batches of 8": ("lite", {"network_def#_target_": "designs.Narrow", "batch_size": 8}),
-    "Narrow, instance norm": ("lite", {"network_def#_target_": "designs.Narrow", "network_def#norm": INSTANCE_NORM}),
+    "Narrow, seed 1": ("lite", {**NARROW, "seed": 1}),
+    "Narrow, batches of 8": ("lite", {**NARROW, "batch_size": 8}),
+    "Narrow, instance norm": ("lite", {**NARROW, "network_def#norm": ["instance", {"affine": True}]}),
     "MONAI UNet": ("unet", {}),
     "MONAI AttentionUnet": ("attentionunet", {}),
     "MONAI SegResNet": ("segresnet", {"amp": False}),  # faster without bfloat16
