@@ -62,11 +62,13 @@ def _write_split_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _write_split(args: argparse.Namespace) -> None:
-    from .data import find_pairs, name_of, split, write_split
+    from .data import find_pairs, name_of, read_split, split, write_split
 
     output = args.output or Path(args.dataset) / "split.csv"
     names = [name_of(pair["image"]) for pair in find_pairs(args.dataset)]
     categories = split(names, args.train_share, args.seed, args.validation)
+    if Path(output).exists() and read_split(output, categories) != categories:
+        raise InputError(f"{output}: already has another split; remove it, or write to another file with --output")
     write_split(output, categories)
     counts = Counter(categories.values())
     validating = f"{counts['validation']} validate, " if args.validation else ""

@@ -97,7 +97,8 @@ def root_input_error(error: BaseException | None) -> InputError | None:
             f"{module}.{found.name} does not exist; the config was written for another version of {PACKAGE}"
         )
     if isinstance(found, OSError):
-        place = f"{found.filename}: " if found.filename else ""
+        file = found.filename2 or found.filename  # where a renamed file should have come to
+        place = f"{file}: " if file else ""
         return InputError(f"{place}{found.strerror or str(found) or type(found).__name__}")
     return InputError(str(found).partition("\n")[0])  # MONAI appends a traceback to its message
 

@@ -92,6 +92,19 @@ def test_both_names_of_the_train_share(option, dataset, capsys):
     assert "split         train (14), test (6)" in capsys.readouterr().out
 
 
+def test_a_split_is_not_lost(dataset, capsys):
+    split = ["split", "--dataset", str(dataset), "--seed"]
+    assert cli.main([*split, "1"]) == cli.main([*split, "1"]) == 0
+    before = (dataset / "split.csv").read_bytes()
+    assert cli.main([*split, "2"]) == 1
+    assert "split.csv: already has another split; remove it" in capsys.readouterr().err
+    assert (dataset / "split.csv").read_bytes() == before
+    assert cli.main([*split, "-1"]) == 1
+    assert "seed is -1; give a whole number" in capsys.readouterr().err
+    assert cli.main([*split, "1", "--output", str(dataset / "images")]) == 1
+    assert f"{dataset / 'images'}" in capsys.readouterr().err
+
+
 def raising(error: type[BaseException], *values: object):
     def run(args):
         raise error(*values)

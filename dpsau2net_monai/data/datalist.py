@@ -16,7 +16,7 @@ from .inspection import Finding, Pair, inspect_headers, inspect_pairs, mixed_dim
 from .labels import Labels
 from .listing import Candidate, Listing, list_candidates, list_folder
 from .reading import name_of
-from .split import PARTS, read_split, split
+from .split import PARTS, read_split, require_seed, split
 
 __all__ = ["find_pairs", "make_datalist"]
 
@@ -117,8 +117,10 @@ def divide(
     Pairs with problems are divided too. So every other pair stays in its part when a bad pair is repaired or skipped.
 
     Raises:
-        InputError: the split cannot be read, does not match the images, or leaves too few images for training.
+        InputError: the seed is out of range, or the split cannot be read, does not match the images, or leaves too few
+            images for training.
     """
+    require_seed(seed)
     parts = dict(listing.sections)
     # sorted by name, so that the order of the CSV's rows does not change the training
     if csvfile is not None:
@@ -137,6 +139,8 @@ def divide(
         for part in ("train", "test"):
             parts[part] = [by_name[name] for name in sorted(by_name) if categories[name] == part]
     count = len(parts["train"])
+    if not count:
+        raise InputError(f"{csvfile or dataset_dir}: has no training image; add some")
     if not parts["validation"] and count < FOLDS:
         raise InputError(
             f"{csvfile or dataset_dir}: has {count} training images, but {FOLDS} folds need at least {FOLDS}; add some"
@@ -176,7 +180,7 @@ def make_datalist(
     Raises:
         InputError: a file cannot be used, or an argument is out of range. The message names it in one line.
     """
-    if not 0 <= fold < FOLDS:
+    if fold not in range(FOLDS):
         raise InputError(f"fold is {fold}; give a number from 0 to {FOLDS - 1}")
     labels = labels or Labels(dataset_settings(dataset_dir).get("labels"))
     parts = divide(list_candidates(dataset_dir, labels), dataset_dir, csvfile, train_share, seed)

@@ -271,8 +271,8 @@ def inspect_pair(pair: Pair, labels: Labels | None = None) -> Finding:
         finding.size, finding.depth, finding.dims = header.size, header.depth, header.dims
         finding.channels = sum(len(_channels_first(arrays[path], path)) for path in images)
         finding.image_digest = _digest([arrays[path] for path in images])
-    if all(path in arrays for path in masks) and len({arrays[path].shape for path in masks}) == 1:
-        channels = [_channels_first(arrays[path], path) for path in masks]
+    channels = [_channels_first(arrays[path], path) for path in masks if path in arrays]
+    if len(channels) == len(masks) and len({one.shape[1:] for one in channels}) == 1:
         _inspect_mask(channels, [most[path] for path in masks], masks[0], labels or Labels(), finding)
     return finding
 

@@ -48,4 +48,9 @@ def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) ->
     if instances.shape != tuple(shape):
         sizes = f"is {size_text(instances.shape)}, its image {size_text(shape)}"
         raise InputError(f"{found[0]}: {sizes}; restore it or remove it")
+    if instances.dtype.kind not in "iu":  # ImageJ saves numbers of 32 bits as floats
+        numbers = instances.astype(np.int32)
+        if not np.array_equal(numbers, instances):
+            raise InputError(f"{found[0]}: has values that are not integers; save the numbers of the instances")
+        return numbers
     return instances

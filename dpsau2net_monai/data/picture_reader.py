@@ -98,7 +98,8 @@ def stored_max(array: np.ndarray) -> int:
 
 def read_stored(path: PathLike) -> np.ndarray:
     """Do :func:`read_picture` without the division. Return an array of bool, uint8, uint16 or float."""
-    with reading(path, "a picture"), Image.open(path) as opened:
+    # Pillow maps the file of a path to memory, and then reads an uncompressed TIFF with an EXIF rotation wrongly
+    with reading(path, "a picture"), open(path, "rb") as file, Image.open(file) as opened:
         picture: Image.Image = opened
         _refuse_several(picture, path)
         array = _colours_of_16_bits(picture, path)

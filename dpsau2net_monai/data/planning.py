@@ -181,8 +181,6 @@ def plan(task: Task, training: Callable[[], Pairs], number_of_strides: int) -> T
         raise InputError(f"modality is ct, but the images have {task.in_channels} channels, not 1; set modality: mr")
     if task.strides and number_of_strides != len(task.strides):
         raise InputError(f"strides has {len(task.strides)} entries, but the network has {number_of_strides} steps")
-    if task.roi_size and len(task.roi_size) < task.spatial_dims:
-        raise InputError(f"roi_size is {task.roi_size}, but the network is {task.spatial_dims}D; give all sides")
     if task.spacing is None or task.roi_size is None:
         task = _plan_geometry(task, training(), number_of_strides)
     if task.modality == "ct" and task.intensity is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,9 +41,9 @@ def is_volume(path: PathLike) -> bool:
 
 def stem_of(path: PathLike) -> str:
     """Return a file's name without its suffix. ``.nii.gz`` counts as one suffix. A series has no suffix."""
-    name = Path(path).name
     if is_series(path):
-        return name
+        return Path(os.path.abspath(path)).name  # also of "." and ".."
+    name = Path(path).name
     return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
 
 
@@ -69,7 +70,7 @@ def size_text(size: Sequence[object]) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its own text only repeats the path
-        return "its content is not of a known type: damaged, or numbers of 64 bits"
+        return "its content is of no known type: damaged, or a TIFF of other channels than grey or RGB"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.splitlines() or [type(error).__name__])[0]
 

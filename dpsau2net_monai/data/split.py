@@ -14,9 +14,18 @@ from ..errors import InputError
 from ..files import whole_file
 from .reading import SUFFIXES, name_of
 
-__all__ = ["PARTS", "read_split", "split", "write_split"]
+__all__ = ["PARTS", "read_split", "require_seed", "split", "write_split"]
 
 PARTS = ("train", "validation", "test")  # the categories of a split
+
+
+def require_seed(seed: int) -> None:
+    """
+    Raises:
+        InputError: NumPy does not take ``seed``.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}")
 
 
 def split(
@@ -39,8 +48,9 @@ def split(
         ``"train"``, ``"validation"`` or ``"test"`` for each name, sorted by name.
 
     Raises:
-        InputError: a share is out of range, or one of the parts would be empty.
+        InputError: a share or the seed is out of range, or one of the parts would be empty.
     """
+    require_seed(seed)
     names = sorted(names)
     in_range = 0 < train_share < 1 and 0 <= validation_share < 1
     n_train, n_fit = (

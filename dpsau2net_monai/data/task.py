@@ -64,8 +64,18 @@ class Task:
             raise InputError(f"modality is '{self.modality}'; it must be one of {', '.join(MODALITIES)}")
         if self.spatial_dims not in (2, 3):
             raise InputError(f"spatial_dims is {self.spatial_dims}; it must be 2 or 3")
+        for name in ("spacing", "roi_size", "strides", "flip_axes"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (list, tuple)):
+                raise InputError(f"{name} is {value}; give a list, such as [96,96,96], or null")
+        for name in ("spacing", "roi_size"):
+            value = getattr(self, name) or ()
+            if not all(isinstance(size, (int, float)) for size in value):
+                raise InputError(f"{name} is {value}; give a list of numbers, or null")
         if self.spacing is not None and (len(self.spacing) != 3 or not all(size > 0 for size in self.spacing)):
             raise InputError(f"spacing is {self.spacing}; give three sizes over 0 in mm, or null")
+        if self.image_dims < self.spatial_dims:
+            raise InputError(f"roi_size is {self.window}, but the network is {self.spatial_dims}D; give all sides")
         if self.image_dims > self.spatial_dims and self.window.count(1) != 1:
             raise InputError(f"roi_size is {self.window}; a 2D network needs two sides, or three, one of which is 1")
         if self.instances and (len(self.labels.names) > 1 or self.image_dims > 2):

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.inspection import read_header
-from ..data.picture_reader import read_picture
+from ..data.picture_reader import read_picture, read_stored
 from ..data.reading import SUFFIXES, foreground, is_volume, require_finite, size_text, stem_of
 from ..errors import InputError
 from ..files import whole_file
@@ -35,6 +35,11 @@ __all__ = [
 ]
 
 CONVERTED = (".gif", ".webp", ".pgm", ".ppm", ".pnm", ".jp2")  # Pillow reads these formats, training does not
+
+NOTES = {  # of what masks have beside black and one other value
+    "grey levels": "values over half of white are foreground",
+    "several values": "all of them become one class; for several classes, train with these files and labels",
+}
 
 Labels = dict[str, np.ndarray | Path]  # for each folder: an array of uint8 or uint16, or a file to copy
 MakeLabels = Callable[[Path, list[Path], Callable[[str], None]], Labels]
@@ -73,23 +78,26 @@ def require_size(mask: Path, size: tuple[int, ...], expected: tuple[int, ...]) -
         raise InputError(f"{mask}: is {size_text(size)}, its image {size_text(expected)}")
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, bool]:
+def read_mask(path: Path) -> tuple[np.ndarray, str | None]:
     """
     Read the foreground of a mask. The rule is that of training (see :func:`dpsau2net_monai.data.reading.foreground`),
     except for a JPEG: its black is not exactly 0, so always only the values over half of white are foreground.
 
     Returns:
-        A bool array (height, width), and whether some values over 0 are background.
+        A bool array (height, width), and what the mask has beside black and one other value: a key of ``NOTES``, or
+        None.
 
     Raises:
         InputError: the file cannot be read, or holds NaN.
     """
-    mask = read_picture(path)
-    require_finite(mask, path)
-    if mask.ndim == 3:
-        mask = mask.max(axis=2)
+    picture = read_picture(path)
+    require_finite(picture, path)
+    mask = picture.max(axis=2) if picture.ndim == 3 else picture
     inside = mask > 0.5 if path.suffix.lower() in (".jpg", ".jpeg") else foreground(mask)
-    return inside, bool(((mask > 0) != inside).any())
+    if ((mask > 0) != inside).any():
+        return inside, "grey levels"
+    values = picture[inside] @ (1, 2**8, 2**16) if picture.ndim == 3 else picture[inside]
+    return inside, "several values" if len(np.unique(values)) > 1 else None
 
 
 def require_outside(source: PathLike, output_dir: PathLike) -> None:
@@ -166,26 +174,24 @@ def write_pairs(source: PathLike, output_dir: PathLike, items: Mapping[str, Item
 
     The arguments and errors are those of :func:`write_images`.
     """
-    grey: list[str] = []
+    noted: dict[str, list[str]] = {}
 
     def one_mask(image: Path, masks: list[Path], note: Callable[[str], None]) -> Labels:
         size, mask = image_size(image), masks[0]
         if is_volume(mask):
             require_size(mask, image_size(mask), size)
             return {"masks": mask}
-        inside, is_grey = read_mask(mask)
+        inside, beside = read_mask(mask)
         require_size(mask, inside.shape[::-1], size)
-        if is_grey:
-            grey.append(mask.name)
+        if beside:
+            noted.setdefault(beside, []).append(mask.name)
         if not inside.any():
             note(f"{mask}: is empty; kept, as an image without foreground")
         return {"masks": inside.astype(np.uint8) * 255}
 
     write_images(source, output_dir, items, summary, one_mask)
-    if grey:
-        summary.note(
-            f"masks with grey levels: {len(grey)} (the first is {grey[0]}); values over half of white are foreground"
-        )
+    for beside, names in noted.items():
+        summary.note(f"masks with {beside}: {len(names)} (the first is {names[0]}); {NOTES[beside]}")
 
 
 def _write(folder: Path, name: str, content: np.ndarray | Path) -> None:
@@ -197,7 +203,5 @@ def _write(folder: Path, name: str, content: np.ndarray | Path) -> None:
         return
     with whole_file(folder / f"{name}.png") as part:
         if isinstance(content, Path):
-            with Image.open(content) as picture:
-                picture.save(part)
-        else:
-            Image.fromarray(content).save(part)
+            content = read_stored(content)
+        Image.fromarray(content).save(part)

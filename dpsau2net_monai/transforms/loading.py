@@ -77,7 +77,7 @@ class _Loadd(LoadImaged):
         for key in self.key_iterator(result):
             paths = [str(path) for path in ensure_tuple(result[key])]
             images = [self.load(path, reader) for path in paths]
-            for image, path in zip(images, paths):
+            for image, path in zip(images[1:], paths[1:]):
                 if image.shape[1:] != images[0].shape[1:]:
                     sizes = f"is {size_text(image.shape[1:])}, but {paths[0]} is {size_text(images[0].shape[1:])}"
                     raise InputError(f"{path}: {sizes}")

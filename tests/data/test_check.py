@@ -70,6 +70,18 @@ def test_the_table_lists_the_contents_and_writes_nothing(tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_masks_of_classes_in_grey_and_in_colour(tmp_path, capsys):
+    for i in range(10):
+        save(tmp_path / "images" / f"{i}.png", noise(32, 40))
+        save(tmp_path / "masks" / "cell" / f"{i}.png", mask_of(32, 40))
+        save(tmp_path / "masks" / "nucleus" / f"{i}.png", np.stack([mask_of(32, 40)] * 3, -1))
+    assert main(["check", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("cell", "nucleus"):
+        (line,) = [line for line in lines if line.strip().startswith(name)]
+        assert "median 50.0%" in line and "in 10 of 10 images" in line
+
+
 def test_size_and_foreground_are_those_that_training_gets(tmp_path):
     smoothed = np.where(mask_of(32, 40) > 0, 255, RNG.integers(0, 200, (32, 40))).astype(np.uint8)
     for name, image, mask_name, mask in [

@@ -216,7 +216,9 @@ def _cut_csv(tree):
         (_csv("category,image_id", "train,cell 1", "test"), "'' is not an image"),
         (_csv("image_id,category", "cell 1,train", "cell 2,test"), "my.csv: has 1 training .* 5 folds need at least 5"),
         (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
+        (_csv("image_id,category", "cell 1,validation", "cell 2,test"), "my.csv: has no training image; add some"),
         (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),
+        (lambda tree: {"seed": -1}, "seed is -1; give a whole number from 0 to 4294967295"),
     ],
 )
 def test_bad_input_gives_one_line(tree, spoil, says):

@@ -110,11 +110,13 @@ def test_each_exif_orientation_is_applied_to_pixels_and_header(turn, tmp_path):
     Image.fromarray(RGB8).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
     Image.fromarray(RGB8).save(tmp_path / "b.tif", exif=exif)
     tifffile.imwrite(tmp_path / "c.tif", RGB8 * np.uint16(257), photometric="rgb", extratags=[(274, 3, 1, turn)])
+    Image.fromarray(RGB8[..., 0]).save(tmp_path / "d.tif", exif=exif)  # Pillow maps it to memory
     straight = Image.fromarray(RGB8)
     method = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(turn)  # Pillow's own numbers
     expected = np.asarray(straight if method is None else straight.transpose(Image.Transpose(method))) / 255
     for name, atol in (("a.jpg", 0.05), ("b.tif", 1e-6), ("c.tif", 1e-6)):
         np.testing.assert_allclose(read_picture(tmp_path / name), expected, atol=atol, err_msg=name)
+        np.testing.assert_allclose(read_picture(tmp_path / "d.tif"), expected[..., 0], atol=1e-6)
         header = read_picture_header(tmp_path / name)
         assert header.size == expected.shape[1::-1] and header.stored == (7, 5) and header.turn == turn
         assert header.depth == ("16" if name == "c.tif" else "8")

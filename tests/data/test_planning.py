@@ -151,7 +151,6 @@ def test_ct_masks_of_each_class_in_files(tmp_path):
     [
         ({"modality": "ct", "in_channels": 2}, "modality is ct, but the images have 2 channels"),
         ({"strides": [[2, 2, 1]]}, "strides has 1 entries, but the network has 3 steps"),
-        ({"roi_size": [256, 256]}, r"roi_size is \[256, 256\], but the network is 3D"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(settings, says, tmp_path):

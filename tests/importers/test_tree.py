@@ -63,6 +63,23 @@ def test_tree(layout, tmp_path, capsys):
     assert main(command) == 0 and stamps(tmp_path / "out") == before
 
 
+def test_formats_and_masks_that_become_others_are_noted(tmp_path):
+    root = tmp_path / "in"
+    deep = np.arange(600, dtype=np.uint16).reshape(SIZE) * 100
+    for index, values in enumerate([[0, 255], [0, 1, 2], [0, 128, 255]]):
+        save(root / "images" / f"{index}.pgm", deep)
+        save(root / "masks" / f"{index}.png", np.resize(np.array(values, np.uint8), SIZE))
+    red = np.zeros((*SIZE, 3), np.uint8)
+    red[:10, :, 0] = red[10:, :, 1] = 255
+    save(root / "images" / "3.png", deep)
+    save(root / "masks" / "3.png", red)
+    summary = prepare_tree(root, tmp_path / "out")
+    assert summary.written == 4
+    np.testing.assert_array_equal(read(tmp_path / "out" / "images" / "0.png"), deep)
+    (note,) = summary.notes
+    assert note.startswith("masks with several values: 3 (the first is 1.png); all of them become one class")
+
+
 @pytest.mark.parametrize(
     "image_size, mask_size, notes",
     [

@@ -8,7 +8,7 @@ from pydicom.uid import generate_uid
 from scipy.spatial.transform import Rotation
 from series import affine_of, write_series
 
-from dpsau2net_monai.data import Labels
+from dpsau2net_monai.data import Labels, name_of
 from dpsau2net_monai.data.dicom import as_nifti, find_series
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.transforms import LoadInputImaged, SaveDicomSegd
@@ -45,6 +45,13 @@ def test_the_order_of_the_instance_numbers_does_not_matter(tmp_path):
     image = load(write_series(tmp_path / "series", IMAGE, AFFINE, shuffle))
     np.testing.assert_allclose(image[0].numpy(), IMAGE)
     np.testing.assert_allclose(image.affine.numpy(), TO_RAS @ AFFINE, atol=1e-5)
+
+
+def test_a_series_has_the_name_of_its_folder_also_from_inside(series, monkeypatch):
+    (series / "sub").mkdir()
+    for folder, path in ((series, "."), (series / "sub", "..")):
+        monkeypatch.chdir(folder)
+        assert name_of(path) == series.name
 
 
 def test_series_are_found_in_a_folder_and_in_its_folders(series):

@@ -59,11 +59,11 @@ def test_a_component_without_a_middle_is_no_instance():
     assert result["instances"].max() == 0
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("stored", [np.uint16, np.float32, None])  # ImageJ saves 32 bits as floats
 def test_the_target_of_training(stored, tmp_path):
     instances = overlapping_discs()
     if stored:
-        Image.fromarray(instances.T.astype(np.uint16)).save(tmp_path / "a.png")
+        Image.fromarray(instances.T.astype(stored)).save(tmp_path / "a.tif")
     # those of another image, and what segmentation writes beside them
     Image.fromarray(np.ones(SHAPE[::-1], np.uint16)).save(tmp_path / "a.2.png")
     (tmp_path / "a.geojson").write_text("{}")
@@ -71,7 +71,7 @@ def test_the_target_of_training(stored, tmp_path):
     item = AddInstanceDistanced("label", tmp_path)({"label": mask, "image_path": "images/a.tif"})
     label = item["label"]
     assert label.shape == (2, *SHAPE) and torch.equal(label[:1], mask) and label.meta == mask.meta
-    assert np.allclose(label[1], instance_distance(instances)) == stored
+    assert np.allclose(label[1], instance_distance(instances)) == (stored is not None)
     assert label[1].max() == 1  # without the file, the mask is split
 
 
@@ -93,8 +93,15 @@ def test_the_folder_is_listed_once_until_it_changes(tmp_path, monkeypatch):
     assert middles("b") == 0 and len(listed) == 2
 
 
-def test_instances_of_another_size(tmp_path):
-    Image.fromarray(np.zeros((30, 30), np.uint16)).save(tmp_path / "a.png")
+@pytest.mark.parametrize(
+    "stored, says",
+    [
+        (np.zeros((30, 30), np.uint16), "is 30 x 30, its image 40 x 60; restore it or remove it"),
+        (np.full(SHAPE[::-1], 0.5, np.float32), "has values that are not integers"),
+    ],
+)
+def test_instances_that_cannot_be_used(stored, says, tmp_path):
+    Image.fromarray(stored).save(tmp_path / "a.tif")
     item = {"label": torch.zeros(1, *SHAPE), "image_path": "images/a.png"}
-    with pytest.raises(InputError, match=r"a.png: is 30 x 30, its image 40 x 60; restore it or remove it"):
+    with pytest.raises(InputError, match=f"a.tif: {says}"):
         AddInstanceDistanced("label", tmp_path)(item)

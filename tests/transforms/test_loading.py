@@ -129,6 +129,13 @@ def test_sequences_of_different_places_are_refused(shift, refused, tmp_path):
         assert load({"image": paths})["image"].shape == (2, 8, 9, 10)
 
 
+def test_the_place_of_a_single_slice_is_of_no_use(tmp_path):
+    slice_ = nibabel.Nifti1Image(np.ones((8, 9), np.uint8), np.eye(4))
+    slice_.header["srow_z"] = 0  # the thickness is unknown
+    (tmp_path / "a.nii").write_bytes(slice_.header.binaryblock + bytes(4) + np.ones(72, np.uint8).tobytes())
+    assert LoadInputImaged("image", 1, spatial_dims=2)({"image": str(tmp_path / "a.nii")})["image"].shape == (1, 8, 9)
+
+
 CODES = RNG.integers(0, 3, (30, 40))  # 30 rows, 40 columns
 COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 200, 100)], np.uint8)
 ONE_HOT = np.stack([CODES == code for code in (0, 1, 2)], -1).astype(np.uint8)
