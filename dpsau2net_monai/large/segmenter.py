@@ -175,10 +175,11 @@ class LargeSegmenter:
 
     def _settings(self, path: str) -> dict[str, Any]:
         """Return all that a mask depends on."""
-        state = Path(path).stat()
+        files = sorted(file for file in Path(path).rglob("*") if file.is_file()) or [Path(path)]  # OME-Zarr is a folder
+        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         weights = hashlib.blake2b(self.ckpt_path.read_bytes()).hexdigest() if self.ckpt_path.is_file() else None
         return {
-            "image": [str(Path(path).resolve()), state.st_size, state.st_mtime_ns],
+            "image": [str(Path(path).resolve()), hashlib.blake2b(repr(states).encode()).hexdigest()],
             "task": {**asdict(self.task), "labels": self.task.labels.definition},
             "network": f"{type(self.network).__module__}.{type(self.network).__qualname__}",
             "weights": weights,

@@ -62,9 +62,10 @@ def split_instances(mask: np.ndarray, normalised_distance: np.ndarray | None = N
         Integers of the same shape: 0 is the background, the instances are numbered from 1.
     """
     mask = np.asarray(mask) > 0
-    if mask.all():  # without background, there is no distance to it
+    full = mask.all()  # without background, there is no distance to it
+    if full and normalised_distance is None:
         return np.ones(mask.shape, np.int32)
-    distance = distance_transform_edt(mask)
+    distance = np.ones(mask.shape) if full else distance_transform_edt(mask)
     if normalised_distance is not None:
         distance = np.sqrt(distance) * np.clip(gaussian(normalised_distance, SMOOTHING), LEAST, None)
     # Diagonal neighbours count in every step. Otherwise a component that only touches another's peak would be lost.

@@ -14,6 +14,7 @@ from monai.metrics import (
     do_metric_reduction,
     get_confusion_matrix,
 )
+from monai.metrics.utils import ignore_background
 
 __all__ = ["ConfusionMetric", "FiniteHausdorffDistance", "FiniteSurfaceDistance", "volumes"]
 
@@ -79,10 +80,14 @@ class _FiniteDistance(CumulativeIterationMetric):
     the largest possible distance. MONAI returns NaN and infinity in these cases.
     """
 
+    include_background: bool
+
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
         spacing = _spacing(y)
         distance = super()._compute_tensor(y_pred, y, **kwargs, spacing=spacing)  # type: ignore[safe-super]
         distance = torch.as_tensor(distance)
+        if not self.include_background:
+            y_pred, y = ignore_background(y_pred, y)
         axes = list(range(2, y.ndim))
         empty, empty_pred = y.sum(axes) == 0, y_pred.sum(axes) == 0
         sizes = [size * step for size, step in zip(y.shape[2:], spacing or [1.0] * len(axes))]

@@ -157,6 +157,22 @@ def test_a_killed_run_goes_on_unless_the_settings_differ(overlap, tmp_path):
         (tmp_path / "killed" / "image.ome.tif").unlink()
 
 
+def test_a_killed_run_begins_again_if_a_chunk_has_changed(tmp_path):
+    write_ome_zarr(tmp_path / "image.zarr", np.moveaxis(pixels(), -1, 0), "0.5")
+
+    def segment(folder: str, last: float) -> int:
+        counting = Interrupted(network(), last)
+        item = {"image": str(tmp_path / "image.zarr")}
+        LargeSegmenter(TASK, counting, tmp_path / folder, tmp_path / "none", sw_batch_size=1)(item)
+        return counting.windows
+
+    windows = segment("whole", np.inf)
+    with pytest.raises(KeyboardInterrupt):
+        segment("killed", 0.7 * windows)
+    zarr.open_array(tmp_path / "image.zarr" / "0")[:, :20] = 0
+    assert segment("killed", np.inf) == windows
+
+
 @pytest.mark.parametrize("array", ["codes", "numbers"])
 def test_a_full_disk_ends_in_one_line(array, monkeypatch, tmp_path):
     """Rows that are finished stay, and the next run goes on."""

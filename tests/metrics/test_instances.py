@@ -67,6 +67,15 @@ def test_a_predicted_distance_separates_instances_and_tells_which_are_none():
     assert split_instances(mask).max() == 2  # without it, the pair is one
 
 
+@pytest.mark.parametrize("middles, count", [([], 0), ([(20, 20)], 1), ([(20, 20), (20, 40)], 2)])
+def test_a_predicted_distance_separates_instances_that_leave_no_background(middles, count):
+    distance = np.zeros((40, 60))
+    for middle in middles:
+        distance[middle] = 1
+    distance = gaussian(distance, 4) / max(gaussian(distance, 4).max(), 1e-9)
+    assert split_instances(np.ones((40, 60), bool), distance).max() == count
+
+
 def test_every_component_keeps_an_instance():
     mask = np.random.default_rng(0).random((80, 90)) > 0.7
     labels = split_instances(mask)

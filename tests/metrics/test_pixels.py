@@ -57,6 +57,13 @@ def test_metrics_are_defined_if_a_mask_is_empty(prediction, truth, dice, hd95):
     assert distance.aggregate().item() == pytest.approx(hd95 / 2)
 
 
+@pytest.mark.parametrize("distance", [FiniteHausdorffDistance, FiniteSurfaceDistance])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_background_can_be_left_out(distance, classes):
+    prediction, truth = (np.concatenate([~DOT, *[mask] * (classes - 1)], 1) for mask in (EMPTY, DOT))
+    assert compute(distance(include_background=False), prediction, truth) == [50] * (classes - 1)
+
+
 def distances_of(prediction, truth, affine):
     """HD95 and surface distance, as an evaluation computes them: from lists of (classes, spatial...)."""
     y_pred, y = [torch.tensor(prediction).float()], [MetaTensor(torch.tensor(truth).float(), affine=affine)]
