@@ -12,7 +12,7 @@ from pydoc import locate
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .errors import InputError, at_least_one, at_least_zero, one_line_errors, root_input_error
+from .errors import InputError, at_least_one, at_least_zero, causes, one_line_errors, root_input_error
 
 try:
     import ignite.distributed as idist
@@ -39,7 +39,7 @@ try:
     from .inferers import BFloat16Inferer, has_bfloat16
     from .networks import checkpoint_stages, load_weights
     from .runs import newest_run, record_run, run_folder, track_run
-    from .runtimes import open_network
+    from .runtimes import open_network, usable_device
     from .transforms import normalization, require_pictures, without_instances
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
@@ -77,6 +77,7 @@ __all__ = [
     "share",
     "track_run",
     "training_inferer",
+    "usable_device",
     "uses_amp",
     "without_instances",
     "without_masks",
@@ -216,7 +217,10 @@ def loss_weights(
         others = "ce or dicece" if single else "dice, ce, dicece or focal"
         what = "class_weights of a single class" if single else "class_weights"
         raise InputError(f"the loss {loss} takes no {what}; set loss to {others}")
-    weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
+    try:
+        weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
+    except (TypeError, ValueError):
+        weights = torch.empty(0)
     if weights.shape != (channels,):
         raise InputError(f"class_weights is {class_weights}; give a list with a weight for each of {channels} channels")
     return weights
@@ -318,14 +322,20 @@ def process_device() -> torch.device:
     return torch.device("cuda", rank)
 
 
-def join_processes(device: torch.device | str) -> None:
+def join_processes(device: torch.device | str, required: bool = False) -> None:
     """
     Join the process group, if ``torchrun`` started this process. Only the first process logs from then on, but each
     logs its warnings. A process that loses the others ends with one line.
 
     Args:
         device: the device of this process.
+        required: whether the config is for several processes only.
+
+    Raises:
+        InputError: ``torchrun`` did not start this process, but it is required.
     """
+    if required and "RANK" not in os.environ:
+        raise InputError("multi_gpu_train.yaml is for several processes; start it with torchrun, see its first lines")
     if "RANK" not in os.environ or torch.distributed.is_initialized():
         return
     device = torch.device(device)
@@ -349,11 +359,7 @@ def join_processes(device: torch.device | str) -> None:
 
 def _lost_the_others(error: BaseException | None) -> bool:
     """Whether an error comes from the connection to other processes. Gloo's errors have no type of their own."""
-    while error is not None:
-        if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(one, torch.distributed.DistError) or "/gloo/" in str(one) for one in causes(error))
 
 
 def share(number: int) -> range | None:

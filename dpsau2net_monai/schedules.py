@@ -12,6 +12,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from .errors import InputError
+
 __all__ = ["CosineOverTime"]
 
 
@@ -24,9 +26,14 @@ class CosineOverTime(LRScheduler):
     Args:
         optimizer: whose learning rates are set at every step of the schedule.
         minutes: of training.
+
+    Raises:
+        InputError: the minutes are no number over 0.
     """
 
     def __init__(self, optimizer: Optimizer, minutes: float) -> None:
+        if not isinstance(minutes, (int, float)) or not minutes > 0:
+            raise InputError(f"max_minutes is {minutes!r}; the learning rate falls over it: give a number over 0")
         self.minutes = minutes
         self.passed = 0.0  # minutes, until `since`
         self.since = time.monotonic()

@@ -5,7 +5,14 @@ import time
 import pytest
 import torch
 
+from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.schedules import CosineOverTime
+
+
+@pytest.mark.parametrize("minutes", [None, 0, "2h"])
+def test_a_schedule_without_a_time_is_refused(minutes):
+    with pytest.raises(InputError, match=f"max_minutes is {minutes!r}; .* give a number over 0"):
+        CosineOverTime(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1), minutes)
 
 
 def test_the_rate_follows_the_time_and_a_state_keeps_what_has_passed(monkeypatch):

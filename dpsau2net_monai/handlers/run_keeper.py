@@ -140,7 +140,8 @@ class RunKeeper:
         lr_scheduler = self.parts["lr_scheduler"]
         length = getattr(lr_scheduler, "T_max", None)
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            if name != "scaler" or name in state:  # there is none of a run that began without float16
+                part.load_state_dict(state[name])
         if length is not None and length != lr_scheduler.T_max:  # max_epochs has changed
             lr_scheduler.T_max = length
             rates = lr_scheduler._get_closed_form_lr()  # its steps go on from the rate before

@@ -22,8 +22,9 @@ _new: dict[Path, Path] = {}
 
 
 def _runs(bundle_root: PathLike, file: str) -> list[Path]:
-    """The folders in ``runs`` that have the file, the newest last: their names are their dates."""
-    return sorted(path.parent for path in Path(bundle_root).glob(f"runs/*/{file}"))
+    """The folders in ``runs`` that have the file, the one with the newest file last."""
+    files = Path(bundle_root).glob(f"runs/*/{file}")
+    return [path.parent for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path))]
 
 
 def _remove_unused(folder: Path) -> None:

@@ -1,5 +1,5 @@
 from .onnx import OPSET, OnnxNetwork, export_onnx, write_onnx
-from .opening import RUNTIMES, open_network
+from .opening import RUNTIMES, open_network, usable_device
 from .openvino import OpenVinoNetwork
 from .precision import AutoPrecision, ReducedPrecision
 
@@ -12,5 +12,6 @@ __all__ = [
     "ReducedPrecision",
     "export_onnx",
     "open_network",
+    "usable_device",
     "write_onnx",
 ]

@@ -17,7 +17,7 @@ from .onnx import OnnxNetwork, export_onnx
 from .openvino import OpenVinoNetwork
 from .precision import AutoPrecision, ReducedPrecision
 
-__all__ = ["PRECISIONS", "RUNTIMES", "open_network"]
+__all__ = ["PRECISIONS", "RUNTIMES", "open_network", "usable_device"]
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 RUNTIMES = {  # precisions beside float32, on a CPU and on CUDA; auto tries the first one
@@ -56,7 +56,8 @@ def open_network(
         InputError: the runtime does not compute in this precision, or on this device, or there is no such device.
         OptionalImportError: the runtime's package is not installed.
     """
-    device = _usable_device(device, runtime, precision)
+    _require_possible(runtime, precision, str(device).partition(":")[0])
+    device = usable_device(device)
     halves = RUNTIMES[runtime][device.type == "cuda"]
     load_weights(network, ckpt_path)
     network = fold_batch_norms(network)
@@ -85,31 +86,38 @@ def open_network(
     return full if precision in ("auto", "float32") else reduced(precision)
 
 
-def _usable_device(device: torch.device | str, runtime: str, precision: str) -> torch.device:
+def usable_device(device: torch.device | str) -> torch.device:
     """
     Return ``device``.
 
     Raises:
-        InputError: as of :func:`open_network`.
+        InputError: there is no such device.
     """
     try:
         device = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device is '{device}'; set it to cpu, or to cuda for an NVIDIA GPU") from error
-    if runtime not in RUNTIMES:
-        raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is '{precision}'; it must be one of {', '.join(PRECISIONS)}")
-    halves = RUNTIMES[runtime][device.type == "cuda"]
-    if precision not in ("auto", "float32", *halves):
-        possible = ", ".join(("auto", "float32", *halves))
-        raise InputError(f"precision is '{precision}'; on {device.type}, runtime {runtime} has {possible}")
-    if runtime == "tensorrt" and device.type != "cuda":
-        raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
-    if runtime == "openvino" and device.type != "cpu":
-        raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         advice = "number them from 0" if count else "set it to cpu, or install torch for CUDA"
         raise InputError(f"device is '{device}', but torch finds {count} NVIDIA GPUs; {advice}")
     return device
+
+
+def _require_possible(runtime: str, precision: str, kind: str) -> None:
+    """
+    Raises:
+        InputError: the runtime does not compute in this precision, or on this kind of device: cpu or cuda.
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is '{precision}'; it must be one of {', '.join(PRECISIONS)}")
+    halves = RUNTIMES[runtime][kind == "cuda"]
+    if precision not in ("auto", "float32", *halves):
+        possible = ", ".join(("auto", "float32", *halves))
+        raise InputError(f"precision is '{precision}'; on {kind}, runtime {runtime} has {possible}")
+    if runtime == "tensorrt" and kind != "cuda":
+        raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
+    if runtime == "openvino" and kind != "cpu":
+        raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")

@@ -14,6 +14,7 @@ from processes import fork_server
 from running import CONFIGS, QUICK, ROOT, bundle_arguments, bundle_run, environment, succeeded
 
 from dpsau2net_monai.errors import InputError, root_input_error
+from dpsau2net_monai.handlers import RunKeeper
 from dpsau2net_monai.runs import read_history
 from dpsau2net_monai.transforms import LoadInputImaged
 
@@ -186,6 +187,19 @@ def test_a_run_without_time_left_ends_at_once_and_goes_on_with_more(run, tmp_pat
     assert run(max_minutes=0.0001, resume=True, **keys) == ["model.pt", "state-00001.pt"]
     run(max_minutes=60, resume=True, **keys)
     assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_a_run_without_mixed_precision_goes_on_with_it(run, monkeypatch, tmp_path):
+    run(max_epochs=1)
+    attach = RunKeeper.attach
+
+    def attach_with_scaler(keeper, engine):
+        engine.scaler = torch.amp.GradScaler("cpu")  # as MONAI's trainer has it on a GPU
+        attach(keeper, engine)
+
+    monkeypatch.setattr(RunKeeper, "attach", attach_with_scaler)
+    run(max_epochs=2, resume=True)
+    assert epochs(tmp_path) == [1, 2]
 
 
 def test_more_epochs_take_the_rates_of_a_longer_run_and_keep_the_best_weights(run, tmp_path):

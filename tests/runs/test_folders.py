@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,16 +11,20 @@ from dpsau2net_monai.runs import folders, newest_run, run_folder
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle of three runs. The newest one was stopped before it had weights."""
-    for date, files in (
-        ("20260101-000000", ("run.json", "model.pt")),
-        ("20260102-000000", ("run.json", "model.pt")),
-        ("20260103-000000", ("run.json",)),
+    """A bundle of four runs, the first with a name. The newest one was stopped before it had weights."""
+    for time, (date, files) in enumerate(
+        (
+            ("first", ("run.json", "model.pt")),
+            ("20260101-000000", ("run.json", "model.pt")),
+            ("20260102-000000", ("run.json", "model.pt")),
+            ("20260103-000000", ("run.json",)),
+        )
     ):
         for file in files:
             path = tmp_path / "runs" / date / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            os.utime(path, (time, time))
     return tmp_path
 
 
