@@ -98,6 +98,11 @@ class Queue:
             writer.writerows([one, self.expected_dice.get(one), state] for one, state in self.state.items())
 
     @property
+    def total(self) -> int:
+        """Number of the images that could be read."""
+        return sum(name in self.state for name in self.images)
+
+    @property
     def left(self) -> list[str]:
         """Names of the images that are left, the least certain first."""
         left = [name for name in self.images if self.state.get(name) == LEFT]
@@ -130,7 +135,7 @@ class Annotator(QWidget):
 
     def open(self) -> None:
         """Open the least certain image that is left, and segment it."""
-        viewer, total, left = self.panel.choices.viewer, len(self.queue.state), self.queue.left
+        viewer, total, left = self.panel.choices.viewer, self.queue.total, self.queue.left
         viewer.layers.clear()
         self.status.setText(f"{total - len(left)} of {total} images are finished")
         for button in (self.save_button, self.skip_button):
@@ -185,7 +190,7 @@ def annotate(images_folder: PathLike, output: PathLike, weights: PathLike = SHIP
     volumes = segmenter.task.image_dims == 3
     if volumes and segmenter.task.in_channels > 1:
         raise InputError(f"{weights}: are for volumes of several channels, which cannot be annotated; choose others")
-    found = [pair["image"] for pair in find_images(images_folder)]
+    found = [pair["image"] for pair in find_images(images_folder, segmenter.task.in_channels)]
     images = [image for image in found if isinstance(image, str) and is_volume(image) == volumes]
     if len(images) < len(found):
         wanted, others = ("volumes", "pictures") if volumes else ("pictures", "volumes")

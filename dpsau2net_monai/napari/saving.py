@@ -50,14 +50,14 @@ def save_pair(
             point TIFF.
         labels: numbered instances of a single class, or codes of several classes: (row, column) or (z, y, x).
         classes: the classes.
-        overwrite: whether to replace an image of this name.
+        overwrite: whether to replace an image of this name, with its masks and instances of any format.
         scale: size of a voxel along each axis, in mm. It matters for volumes only.
 
     Raises:
         AlreadySavedError: the dataset has an image of this name, and ``overwrite`` is false.
         InputError: the values of the image fit no picture, or labels are codes of no class.
     """
-    former = files_by_stem(folder / "images").get(name, []) if (folder / "images").is_dir() else []
+    former = _of_name(folder / "images", name)
     if former and not overwrite:
         raise AlreadySavedError(f"{former[0]}: exists; overwrite it, or choose another folder")
     single = len(classes.names) == 1
@@ -91,9 +91,18 @@ def save_pair(
         if single:
             SaveInstancesd("instances", str(folder / "instances"), classes)(data)
         os.replace(part, path)
-    for other in former:
-        if other != path:
-            other.unlink()
+    of_mask = ".nii.gz" if labels.ndim == 3 else ".png"
+    written = {"images": suffix, "instances": of_mask.replace(".png", ".tif"), "masks": of_mask}
+    written |= {f"masks/{one}": of_mask for one in classes.names if classes.form == "files"}
+    for where, kept in written.items():
+        for other in _of_name(folder / where, name):
+            if other.name != f"{name}{kept}":
+                other.unlink()
+
+
+def _of_name(folder: Path, name: str) -> list[Path]:
+    """Return the files of an image in a folder, which may not exist."""
+    return files_by_stem(folder).get(name, []) if folder.is_dir() else []
 
 
 def _as_picture(image: np.ndarray) -> np.ndarray:

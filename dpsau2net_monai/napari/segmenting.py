@@ -87,23 +87,27 @@ def leading_axes(ndim: int, image_dims: int) -> int:
     return ndim - image_dims
 
 
-def planes(data: Any, image_dims: int, rgb: bool) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def planes(
+    data: Any, image_dims: int, rgb: bool, channels: bool = False
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """
     Go through the images in the data of a layer.
 
     Args:
-        data: (planes..., spatial...), or with a last axis of colours.
+        data: (planes..., spatial...), or with a last axis of colours, or with a first one of channels.
         image_dims: number of spatial axes.
         rgb: whether there are colours.
+        channels: whether there are channels.
 
     Returns:
-        Pairs of the indices of an image on the axes of the planes, and the image.
+        Pairs of the indices of an image on the axes of the planes, and the image, with its colours or channels.
 
     Raises:
         InputError: the data has fewer axes than an image.
     """
-    for index in np.ndindex(*data.shape[: leading_axes(data.ndim - rgb, image_dims)]):
-        yield index, np.asarray(data[index])
+    leading = leading_axes(data.ndim - rgb - channels, image_dims)
+    for index in np.ndindex(*data.shape[channels:][:leading]):
+        yield index, np.asarray(data[(slice(None),) * channels + index])
 
 
 class Segmenter:
@@ -123,6 +127,8 @@ class Segmenter:
         parser = ConfigParser()
         parser.read_config(bundle / CONFIG)
         parser.update({**settings._asdict(), "ckpt_path": str(weights), "bundle_root": str(bundle)})
+        if settings.runtime == "openvino":  # it computes there, also where there is a GPU
+            parser["device"] = "cpu"
         parser["instances"] = "$len(@task.labels.names) == 1"
         saving = parser["saving#transforms"]
         parser["saving#transforms"] = [one for one in saving if "output_dir" not in one]  # the others write files

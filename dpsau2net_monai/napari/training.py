@@ -54,6 +54,7 @@ class Training(QObject):
         bundle = bundle_of(weights)
         self.run = Path(run_folder(bundle))
         _write_split(dataset, self.run / "split.csv")
+        self.epochs = epochs
         self.log = ""
         self.stopped = False
         keys = {

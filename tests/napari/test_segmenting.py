@@ -23,7 +23,7 @@ from dpsau2net_monai.errors import InputError
 pytest.importorskip("napari.layers")
 from dpsau2net_monai.napari.clicks import correct, labels_around  # noqa: E402
 from dpsau2net_monai.napari.saving import AlreadySavedError, save_pair  # noqa: E402
-from dpsau2net_monai.napari.segmenting import SHIPPED, Segmenter, Settings, Stopped, open_segmenter  # noqa: E402
+from dpsau2net_monai.napari.segmenting import SHIPPED, Segmenter, Settings, Stopped, open_segmenter, planes  # noqa: E402
 
 pytestmark = pytest.mark.napari
 ROOT = Path(__file__).parents[2]
@@ -86,6 +86,17 @@ def test_channels(tmp_path):
     run_segmenting(tmp_path / "imagesTs", tmp_path / "out", ckpt_path=tmp_path / "run" / "model.pt", instances=True)
     (path,) = (tmp_path / "out" / "instances").iterdir()
     assert np.array_equal(segment(Settings(tmp_path / "run"), array), tifffile.imread(path))
+
+
+@pytest.mark.parametrize("planes_first, rgb", [((), False), ((5,), False), ((5, 2), False), ((5,), True)])
+def test_planes_of_channels(planes_first, rgb):
+    """All channels of a plane belong together, whether they are the first axis or the last one."""
+    data = np.random.default_rng(0).random((*planes_first, 8, 9, 3))
+    given = data if rgb else np.moveaxis(data, -1, 0)
+    found = dict(planes(given, 2, rgb, not rgb))
+    assert found.keys() == set(np.ndindex(*planes_first))
+    for index, plane in found.items():
+        assert np.array_equal(plane, data[index] if rgb else np.moveaxis(data[index], -1, 0))
 
 
 def test_stopping():
@@ -168,8 +179,12 @@ def test_saved_pair(tmp_path, kind, capsys):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "one.png")), np.where(labels, 255, 0))
     with pytest.raises(AlreadySavedError, match="exists"):
         save_pair(tmp_path, "one", image, labels * 0, Labels("nucleus"))
+    Image.fromarray(labels.astype(np.uint16)).save(tmp_path / "instances" / "one.png")  # as the importers write them
+    Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "masks" / "one.bmp")
     save_pair(tmp_path, "one", np.zeros((40, 50), np.uint8), labels * 0, Labels("nucleus"), overwrite=True)
-    assert [path.name for path in (tmp_path / "images").glob("one.*")] == ["one.png"]
+    left = {path.parent.name: path.name for path in sorted(tmp_path.glob("*/one.*"))}
+    assert left == {"images": "one.png", "instances": "one.tif", "masks": "one.png"}
+    assert len(list(tmp_path.glob("*/one.*"))) == 3
 
 
 CLASSES = Labels({"background": 0, "one": 10, "two": 20})

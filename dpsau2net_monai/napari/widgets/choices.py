@@ -173,4 +173,4 @@ class Choices:
         """
         if any(not 0 <= index < size for index, size in zip(plane, self.shape)):
             raise InputError(f"'{self.require_image().name}' shows no image here; move the slider to one of its own")
-        return np.asarray(self.data[plane])
+        return np.asarray(self.data[(slice(None),) * self.channels.value + plane])

@@ -28,7 +28,7 @@ def _segment(
     """Yield the indices and the labels of one plane after the other."""
     try:
         segmenter = open_segmenter(settings)
-        for plane, array in planes(data, segmenter.task.image_dims + channels, rgb):
+        for plane, array in planes(data, segmenter.task.image_dims, rgb, channels):
             image = segmenter.prepare(array, rgb, scale)
             yield plane, segmenter.labels(image, segmenter.logits(image, stopped))
     except Stopped:

@@ -88,7 +88,7 @@ class TrainPart(QWidget):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
-            self.status.setText(f"epoch {len(history['epoch'])} of {self.epochs.value()}")
+            self.status.setText(f"epoch {len(history['epoch'])} of {self.training.epochs}")
         self.canvas.draw_idle()
         self._set_buttons()
 
