@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from figures import CONFIGS, ROOT, bundle, read_images
+from figures import CONFIGS, ROOT, bundle, read_images, worst_tenth
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from PIL import Image
@@ -242,10 +242,11 @@ class Session:
             "evaluating", files, dataset_dir=self.data, csvfile=self.split, ckpt_dir=self.weights(labels),
             output_dir=evaluation, save_overlay=False,
         )  # fmt: skip
-        dice = sorted(float(image["dice"]) for image in read_images(evaluation))
+        images = read_images(evaluation)
+        dice = np.mean([float(image["dice"]) for image in images])
         row = {
-            "seed": str(self.seed), "strategy": self.strategy, "labels": str(labels), "dice": f"{np.mean(dice):.4f}",
-            "dice_worst_tenth": f"{np.mean(dice[: len(dice) // 10]):.4f}", "seconds": f"{seconds:.0f}",
+            "seed": str(self.seed), "strategy": self.strategy, "labels": str(labels), "dice": f"{dice:.4f}",
+            "dice_worst_tenth": f"{worst_tenth(images):.4f}", "seconds": f"{seconds:.0f}",
         }  # fmt: skip
         rows = [*read_history(self.results), row]
         with whole_file(self.results) as part, open(part, "w", newline="", encoding="utf-8") as file:

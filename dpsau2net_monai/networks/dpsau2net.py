@@ -254,7 +254,7 @@ class DPSAU2NetLite(DPSAU2Net):
     it to a quarter.
 
     The arguments are those of :class:`DPSAU2Net`. With ``deep_supervision`` there is one side output per resolution:
-    (batch, 5, out_channels, spatial...).
+    (batch, outputs, out_channels, spatial...), with 5 outputs in 2D and 4 in 3D.
     """
 
     # 2D: with four resolutions and a dilation of at most 4, every weight of every kernel sees data when training uses

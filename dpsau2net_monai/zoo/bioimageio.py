@@ -146,7 +146,6 @@ def _description(metadata: dict[str, Any], name: str, task: Task, format_version
         "tags": [name, "segmentation", data_in["modality"], "2d", "monai", "u-net", "pytorch"],
         "covers": [{"source": "cover.png"}],
         "documentation": {"source": "README.md"},
-        "attachments": [{"source": "LICENSE"}, {"source": "data_license.txt"}],
         "inputs": [
             {
                 "id": "image",
@@ -204,7 +203,7 @@ def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str, task: s
     format_version = spec.model.v0_5.ModelDescr.implemented_format_version
     files = task_files(root, task)
     settings = read_task(files["models/task.yaml"])
-    if settings.spatial_dims != 2:
+    if settings.image_dims != 2:
         raise InputError(
             f"task '{task}' segments volumes: the BioImage Model Zoo's format cannot express that their voxels are "
             "resampled; use --format monai"
@@ -219,8 +218,11 @@ def write_bioimageio(bundle_root: PathLike, output: PathLike, name: str, task: s
         _write_example(network, settings, folder)
         docs = files["docs/README.md"].read_text(encoding="utf-8")
         (folder / "README.md").write_text(docs + VALIDATION, encoding="utf-8")
-        shutil.copy2(root / "LICENSE", folder)
-        shutil.copy2(files["docs/data_license.txt"], folder)
+        attached = [root / "LICENSE", *(path for file, path in files.items() if file.startswith("docs/"))]
+        attached.remove(files["docs/README.md"])
+        for path in attached:
+            shutil.copy2(path, folder)
+        description["attachments"] = [{"source": path.name} for path in attached]
         rdf = folder / "bioimageio.yaml"
         rdf.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
         with whole_file(target) as part:

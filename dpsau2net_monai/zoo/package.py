@@ -84,11 +84,14 @@ def package_metadata(root: Path, name: str, task: Task, clicked: bool = False) -
     paths = [root / "configs" / "metadata.json"] + [root / "tasks" / name / "metadata.json"] * (name != NUCLEI)
     try:
         metadata = ConfigParser.load_config_files(paths)
-    except (KeyError, OSError, ValueError) as error:
+        image = metadata["network_data_format"]["inputs"]["image"]
+        pred = metadata["network_data_format"]["outputs"]["pred"]
+        named = len(image["channel_def"])
+    except (AttributeError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{paths[-1]}: cannot be used ({error}); correct it") from error
-    image = metadata["network_data_format"]["inputs"]["image"]
-    pred = metadata["network_data_format"]["outputs"]["pred"]
-    named = len(image["channel_def"])
+    except KeyError as error:
+        text = f"has no {error}; write a key within another with #, as network_data_format#inputs#image#channel_def"
+        raise InputError(f"{paths[-1]}: {text}") from error
     if named != task.in_channels:
         raise InputError(
             f"{paths[-1]}: network_data_format#inputs#image#channel_def names {named} channels, but the images of "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,10 @@ def test_it_passes_the_zoos_test(package):
     assert description.weights.onnx and description.weights.torchscript
     assert [author.name for author in description.authors] == ["The DPSAU2-Net MONAI project"]
     assert description.license == "Apache-2.0" and any(entry.doi for entry in description.cite)
+    with zipfile.ZipFile(package) as archive:
+        readme, files = archive.read("README.md").decode(), archive.namelist()
+    linked = re.findall(r"]\(([\w.]+)\)", readme)
+    assert {"nuclei.jpg", "training.png", "monai_label.md"} <= set(linked) <= set(files)
     assert description.tags == ["nuclei", "segmentation", "microscopy", "2d", "monai", "u-net", "pytorch"]
 
 
@@ -129,6 +135,10 @@ def test_what_is_wrong_is_said_in_one_line(package, bundle, tmp_path, monkeypatc
         write_bioimageio(tmp_path / "nowhere", tmp_path, "nuclei")
     with pytest.raises(InputError, match="task 'hippocampus' segments volumes: .*; use --format monai"):
         write_bioimageio(bundle, tmp_path, "nuclei", "hippocampus")
+    (tmp_path / "slices").mkdir()
+    slices, _ = bundle_of_own_task(tmp_path / "slices", Task(2, 1, modality="mr", roi_size=[96, 96, 1]), "Own slices")
+    with pytest.raises(InputError, match="task 'own' segments volumes"):
+        write_bioimageio(slices, tmp_path, "nuclei", "own")
     monkeypatch.setitem(sys.modules, "bioimageio.spec", None)
     with pytest.raises(OptionalImportError, match="import bioimageio.spec failed; pip install bioimageio.core"):
         write_bioimageio(BUNDLE, tmp_path, "nuclei")

@@ -203,6 +203,19 @@ def with_other_channels(bundle: Path) -> None:
     write_untrained(bundle / "models", Task(2, 1, "nucleus"))
 
 
+def test_a_nested_key_in_the_metadata_of_a_task_is_said_in_one_line(tmp_path, capsys):
+    bundle = shutil.copytree(ROOT / "bundle", tmp_path / "bundle")
+    own = shutil.copytree(bundle / "models", bundle / "tasks" / "own")
+    for name in ("README.md", "data_license.txt"):
+        shutil.copy(bundle / "docs" / name, own)
+    nested = {"network_data_format": {"inputs": {"image": {"channel_def": {"0": "red"}}}}}
+    (own / "metadata.json").write_text(json.dumps(nested))
+    options = ["--name", "n", "--bundle_root", str(bundle), "--task", "own"]
+    assert main(["package", "--output", str(tmp_path / "out"), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "metadata.json: has no 'outputs'; write a key within another with #" in line
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
