@@ -8,7 +8,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__version__ = "0.12.1"
+__version__ = "0.13.0"
 
 NETS = "monai.networks.nets"
 
