@@ -11,7 +11,7 @@ from monai.config import PathLike
 from PIL import Image
 
 from ..errors import InputError
-from .images import files_by_stem
+from .images import files_by_stem, same_name_problem
 from .reading import PICTURE_SUFFIXES, name_of, reading, size_text
 
 __all__ = ["read_instances"]
@@ -36,13 +36,16 @@ def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) ->
         Integers (x, y). None: there is no such file.
 
     Raises:
-        InputError: the folder or the file cannot be read, or the file has another size.
+        InputError: the folder or the file cannot be read, there are two files of this name, or the file has another
+            size or other values than integers.
     """
     if folder is None or not Path(folder).is_dir():
         return None
     found = _list(Path(folder), Path(folder).stat().st_mtime_ns).get(name_of(image))
     if not found:
         return None
+    if len(found) > 1:
+        raise InputError(same_name_problem(found).message)
     with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:
         instances = np.asarray(picture).T
     if instances.shape != tuple(shape):

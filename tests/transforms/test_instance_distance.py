@@ -105,3 +105,10 @@ def test_instances_that_cannot_be_used(stored, says, tmp_path):
     item = {"label": torch.zeros(1, *SHAPE), "image_path": "images/a.png"}
     with pytest.raises(InputError, match=f"a.tif: {says}"):
         AddInstanceDistanced("label", tmp_path)(item)
+
+
+def test_two_files_of_one_name(tmp_path):
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(np.zeros(SHAPE[::-1], np.uint16)).save(tmp_path / name)
+    with pytest.raises(InputError, match="a.tif: has the same name as a.png; remove or rename one of them"):
+        AddInstanceDistanced("label", tmp_path)({"label": torch.zeros(1, *SHAPE), "image_path": "images/a.png"})
