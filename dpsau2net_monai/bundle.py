@@ -97,7 +97,10 @@ class Datalist(Mapping[str, list[dict[str, Any]]]):
     the images itself and has no dataset, but may evaluate this item of the config with all others.
 
     Args:
-        args: those of ``make_datalist``.
+        args: those of ``make_datalist``, at least ``dataset_dir`` and ``csvfile``.
+
+    Raises:
+        InputError (of an item): as ``make_datalist``, or the training images are asked for and there are none.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -108,6 +111,8 @@ class Datalist(Mapping[str, list[dict[str, Any]]]):
         return make_datalist(*self._args)
 
     def __getitem__(self, part: str) -> list[dict[str, Any]]:
+        if part == "training" and not self._parts[part]:
+            raise InputError(f"{self._args[1] or self._args[0]}: has no training image; add some")
         return self._parts[part]
 
     def __iter__(self) -> Iterator[str]:

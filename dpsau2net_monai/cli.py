@@ -67,7 +67,7 @@ def _write_split(args: argparse.Namespace) -> None:
     output = args.output or Path(args.dataset) / "split.csv"
     names = [name_of(pair["image"]) for pair in find_pairs(args.dataset)]
     categories = split(names, args.train_share, args.seed, args.validation)
-    if Path(output).exists() and read_split(output, categories) != categories:
+    if Path(output).is_file() and read_split(output, categories) != categories:
         raise InputError(f"{output}: already has another split; remove it, or write to another file with --output")
     write_split(output, categories)
     counts = Counter(categories.values())

@@ -139,8 +139,6 @@ def divide(
         for part in ("train", "test"):
             parts[part] = [by_name[name] for name in sorted(by_name) if categories[name] == part]
     count = len(parts["train"])
-    if not count:
-        raise InputError(f"{csvfile or dataset_dir}: has no training image; add some")
     if not parts["validation"] and count < FOLDS:
         raise InputError(
             f"{csvfile or dataset_dir}: has {count} training images, but {FOLDS} folds need at least {FOLDS}; add some"

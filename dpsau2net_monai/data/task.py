@@ -67,7 +67,7 @@ class Task:
         for name in ("spacing", "roi_size", "strides", "flip_axes"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, (list, tuple)):
-                raise InputError(f"{name} is {value}; give a list, such as [96,96,96], or null")
+                raise InputError(f"{name} is {value}; give a list, or null")
         for name in ("spacing", "roi_size"):
             value = getattr(self, name) or ()
             if not all(isinstance(size, (int, float)) for size in value):

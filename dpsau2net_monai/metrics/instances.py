@@ -55,8 +55,8 @@ def split_instances(mask: np.ndarray, normalised_distance: np.ndarray | None = N
         mask: binary mask in 2D or 3D.
         normalised_distance: of the same shape, 0 at the border of an instance and 1 in its middle, as a network
             predicts it. The square root of the distance to the background is multiplied by it, so that it also falls
-            where two instances touch. Instances in which it is under ``SURE`` everywhere are left out. None: it is not
-            known.
+            where two instances touch. In a mask without background, it counts alone. Instances in which it is under
+            ``SURE`` everywhere are left out. None: it is not known.
 
     Returns:
         Integers of the same shape: 0 is the background, the instances are numbered from 1.

@@ -92,8 +92,11 @@ def save_pair(
             SaveInstancesd("instances", str(folder / "instances"), classes)(data)
         os.replace(part, path)
     of_mask = ".nii.gz" if labels.ndim == 3 else ".png"
-    written = {"images": suffix, "instances": of_mask.replace(".png", ".tif"), "masks": of_mask}
-    written |= {f"masks/{one}": of_mask for one in classes.names if classes.form == "files"}
+    written = {"images": suffix}
+    if single:
+        written["instances"] = of_mask.replace(".png", ".tif")
+    of_classes = [f"masks/{one}" for one in classes.names] if classes.form == "files" else ["masks"]
+    written |= dict.fromkeys(of_classes, of_mask)
     for where, kept in written.items():
         for other in _of_name(folder / where, name):
             if other.name != f"{name}{kept}":

@@ -21,10 +21,14 @@ PACKAGE = __package__.partition(".")[0]
 _new: dict[Path, Path] = {}
 
 
-def _runs(bundle_root: PathLike, file: str) -> list[Path]:
-    """The folders in ``runs`` that have the file, the one with the newest file last."""
-    files = Path(bundle_root).glob(f"runs/*/{file}")
-    return [path.parent for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path))]
+def _runs(bundle_root: PathLike, file: str, others: str = "") -> list[Path]:
+    """The folders in ``runs`` that have the file, sorted by when it, or one of the others, was last written."""
+
+    def written(folder: Path) -> tuple[int, Path]:
+        files = [folder / file, *(folder.glob(others) if others else ())]
+        return max(path.stat().st_mtime_ns for path in files), folder
+
+    return sorted((path.parent for path in Path(bundle_root).glob(f"runs/*/{file}")), key=written)
 
 
 def _remove_unused(folder: Path) -> None:
@@ -68,7 +72,7 @@ def run_folder(bundle_root: PathLike, resume: bool = False) -> str:
         return str(root / "models")
     folder = ""
     if idist.get_rank() == 0:
-        runs = _runs(root, "run.json") if resume else []
+        runs = _runs(root, "run.json", "state-*.pt") if resume else []
         if not runs and (root not in _new or (_new[root] / "run.json").exists()):
             _new[root] = _make_folder(root / "runs")
         folder = str(runs[-1] if runs else _new[root])

@@ -360,7 +360,7 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (lambda folder: {"learning_rate": "low"}, "learning_rate is low; it must be a number from 0 on"),
         (lambda folder: {"max_minutes": "ten"}, "max_minutes is ten; it must be a number from 0 on"),
         (lambda folder: {"class_weights": "balanced"}, "class_weights is balanced; give a list with a weight for each"),
-        (lambda folder: {"roi_size": 128}, "roi_size is 128; give a list, such as [96,96,96], or null"),
+        (lambda folder: {"roi_size": 128}, "roi_size is 128; give a list, or null"),
         (lambda folder: {"device": "gpu"}, "device is 'gpu'; set it to cpu, or to cuda for an NVIDIA GPU"),
         (lambda folder: {"pretrained": "none.pt"}, "none.pt: no such weights file"),
         (lambda folder: {"csvfile": "$bundle.gone()"}, "the config was written for another version of dpsau2net_monai"),

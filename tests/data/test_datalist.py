@@ -10,6 +10,7 @@ import pytest
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from dpsau2net_monai.bundle import Datalist
 from dpsau2net_monai.cli import main
 from dpsau2net_monai.data import find_images, find_pairs, make_datalist, name_of, read_split, split
 from dpsau2net_monai.errors import InputError
@@ -216,7 +217,6 @@ def _cut_csv(tree):
         (_csv("category,image_id", "train,cell 1", "test"), "'' is not an image"),
         (_csv("image_id,category", "cell 1,train", "cell 2,test"), "my.csv: has 1 training .* 5 folds need at least 5"),
         (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
-        (_csv("image_id,category", "cell 1,validation", "cell 2,test"), "my.csv: has no training image; add some"),
         (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),
         (lambda tree: {"seed": -1}, "seed is -1; give a whole number from 0 to 4294967295"),
     ],
@@ -226,6 +226,14 @@ def test_bad_input_gives_one_line(tree, spoil, says):
     with pytest.raises(InputError, match=says) as error:
         make_datalist(**arguments)
     assert "\n" not in str(error.value)
+
+
+def test_a_csv_without_training_images_is_for_evaluation_only(tree):
+    arguments = {"dataset_dir": tree, **_csv("image_id,category", "cell 1,validation", "cell 2,test")(tree)}
+    datalist = Datalist(arguments["dataset_dir"], arguments["csvfile"])
+    assert len(datalist["validation"]) == len(datalist["test"]) == 1
+    with pytest.raises(InputError, match="my.csv: has no training image; add some"):
+        datalist["training"]
 
 
 def test_images_to_segment(tree):

@@ -45,7 +45,7 @@ def test_pictures_of_a_single_class_keep_their_instances(settings, instances, tm
         ("classes: 3", "has classes; the settings are"),
         ("clicks: true", "these weights have input channels for clicks; choose others"),
         ("spatial_dims: 4", "spatial_dims is 4; it must be 2 or 3"),
-        ("roi_size: 128", "roi_size is 128; give a list, such as"),
+        ("roi_size: 128", "roi_size is 128; give a list, or null"),
         ("roi_size: [128]", r"roi_size is \[128\], but the network is 2D; give all sides"),
         ("spacing: [a, 1, 1]", r"spacing is \['a', 1, 1\]; give a list of numbers"),
         ("modality: photo", "modality is 'photo'; it must be one of picture, mr, ct"),

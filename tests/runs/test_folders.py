@@ -47,6 +47,11 @@ def test_resuming_takes_the_newest_run_and_evaluating_the_newest_weights(bundle)
     assert newest_run(bundle) == str(bundle / "runs" / "20260102-000000")
 
 
+def test_resuming_takes_the_run_that_was_resumed_last(bundle):
+    (bundle / "runs" / "20260101-000000" / "state-00001.pt").touch()
+    assert run_folder(bundle, resume=True) == str(bundle / "runs" / "20260101-000000")
+
+
 def test_without_a_run(tmp_path):
     assert run_folder(tmp_path, resume=True).startswith(str(tmp_path / "runs"))
     assert newest_run(tmp_path) == str(tmp_path / "models")
