@@ -103,19 +103,22 @@ class QuarterAndHalf(Quarter):
 
 
 NARROW = {"network_def#_target_": "designs.Narrow"}
-TRIALS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the network's config, and options
+WITH_TWO_SEEDS: dict[str, tuple[str, dict[str, object]]] = {  # name: folder of the network's config, and options
     "DPSAU2NetLite": ("lite", {}),
-    "DPSAU2NetLite, seed 1": ("lite", {"seed": 1}),
-    **{name: ("lite", {"network_def#_target_": f"designs.{name}"})
-       for name in ("AttendBeforeResize", "Narrow", "NarrowInstanceEntries", "Quarter", "QuarterAndHalf")},
-    "Narrow, seed 1": ("lite", {**NARROW, "seed": 1}),
-    "Narrow, batches of 8": ("lite", {**NARROW, "batch_size": 8}),
-    "Narrow, instance norm": ("lite", {**NARROW, "network_def#norm": ["instance", {"affine": True}]}),
+    "Narrow": ("lite", NARROW),
     "MONAI UNet": ("unet", {}),
     "MONAI AttentionUnet": ("attentionunet", {}),
     "MONAI SegResNet": ("segresnet", {"amp": False}),  # faster without bfloat16
     "MONAI DynUNet": ("dynunet", {}),
     "MONAI BasicUNet": ("basicunet", {}),
+}
+TRIALS = {
+    **{f"{name}, seed {seed}": (folder, {**options, "seed": seed})
+       for name, (folder, options) in WITH_TWO_SEEDS.items() for seed in (42, 1)},
+    **{name: ("lite", {"network_def#_target_": f"designs.{name}"})
+       for name in ("AttendBeforeResize", "NarrowInstanceEntries", "Quarter", "QuarterAndHalf")},
+    "Narrow, batches of 8": ("lite", {**NARROW, "batch_size": 8}),
+    "Narrow, instance norm": ("lite", {**NARROW, "network_def#norm": ["instance", {"affine": True}]}),
 }  # fmt: skip
 METRICS = ("dice", "hd95", "instance_ap", "instance_ap50")  # columns of images.csv
 
