@@ -115,3 +115,10 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InputError, match="more processes than GPUs on this machine; set --nproc_per_node to 2"):
         bundle.process_device()
+
+
+def test_training_on_several_gpus_needs_torchrun(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    bundle.join_processes("cpu")  # evaluation and segmentation also run alone
+    with pytest.raises(InputError, match="multi_gpu_train.yaml is for several processes; start it with torchrun"):
+        bundle.join_processes("cpu", required=True)
