@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from further_outputs import print_table
 from monai.bundle import ConfigParser
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import watershed
@@ -31,10 +32,9 @@ WEIGHTS = Path(__file__).parent / "validation" / "model.pt"
 SCALES = (0.75, 1.25, 1.5)
 
 
-def instances(mask: np.ndarray, distance: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the instances of an image by its predicted mask and distance, and with what the true nuclei tell."""
+def with_truth(mask: np.ndarray, distance: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the instances by the predicted mask and distance, where the true nuclei replace one of them."""
     return {
-        "predicted mask and distance": split_instances(mask, distance),
         "predicted mask, true distance": split_instances(mask, instance_distance(true)),
         "predicted mask, divided by the nearest true nucleus": watershed(
             distance_transform_edt(true == 0), true * mask, mask=mask
@@ -64,14 +64,14 @@ def main() -> None:
                 probability = inferer(resized, network).sigmoid()
             probability = functional.interpolate(probability, image.shape[2:], mode="bilinear", antialias=True)
             mask, distance = probability[0].cpu().numpy()
-            for name, predicted in instances(mask >= 0.5, distance, true).items():
-                if scale == 1 or name == "predicted mask and distance":
-                    metrics = instance_metrics(true, predicted)
-                    key = name if scale == 1 else f"{name}, image resized by {scale}"
-                    found[key].append((metrics["instance_ap"], metrics["instance_ap50"]))
-    print("| instances by | instance AP | AP50 |\n|---|--:|--:|")
-    for name, values in found.items():
-        print(f"| {name} | " + " | ".join(f"{mean:.3f}" for mean in np.mean(values, 0)) + " |")
+            name = "predicted mask and distance" + f", image resized by {scale}" * (scale != 1)
+            results = {name: split_instances(mask >= 0.5, distance)}
+            if scale == 1:
+                results |= with_truth(mask >= 0.5, distance, true)
+            for name, predicted in results.items():
+                metrics = instance_metrics(true, predicted)
+                found[name].append((metrics["instance_ap"], metrics["instance_ap50"]))
+    print_table(found)
 
 
 if __name__ == "__main__":

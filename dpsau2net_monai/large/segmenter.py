@@ -176,7 +176,7 @@ class LargeSegmenter:
     def _settings(self, path: str) -> dict[str, Any]:
         """Return all that a mask depends on."""
         files = sorted(file for file in Path(path).rglob("*") if file.is_file()) or [Path(path)]  # OME-Zarr is a folder
-        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        states = [(file.name, state.st_size, state.st_mtime_ns) for file in files for state in [file.stat()]]
         weights = hashlib.blake2b(self.ckpt_path.read_bytes()).hexdigest() if self.ckpt_path.is_file() else None
         return {
             "image": [str(Path(path).resolve()), hashlib.blake2b(repr(states).encode()).hexdigest()],

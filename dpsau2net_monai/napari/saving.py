@@ -19,6 +19,7 @@ from skimage.util import img_as_uint
 
 from ..data.images import files_by_stem
 from ..data.labels import Labels
+from ..data.reading import stem_of
 from ..errors import InputError
 from ..transforms import SaveInstancesd, SaveMaskd
 
@@ -67,20 +68,15 @@ def save_pair(
             f"{len(classes.table) - 1}; correct the labels, or choose the weights that they are for"
         )
     pixels = _as_picture(image) if labels.ndim == 2 else _as_volume(image)
-    suffix = ".nii.gz" if labels.ndim == 3 else ".png" if pixels.dtype == np.uint8 else ".tif"
+    of_masks, of_instances = (".nii.gz", ".nii.gz") if labels.ndim == 3 else (".png", ".tif")
+    suffix = ".tif" if labels.ndim == 2 and pixels.dtype != np.uint8 else of_masks
     path = folder / "images" / f"{name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = torch.as_tensor(np.ascontiguousarray(labels.T.astype(np.int64)))[None]
     codes = (numbers > 0).long() if single else numbers
     with TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         part = Path(temporary) / path.name
-        if labels.ndim == 3:
-            nibabel.save(nibabel.Nifti1Image(pixels.T, np.diag([*reversed(scale or [1.0] * 3), 1.0])), part)
-        elif pixels.dtype == np.uint8:
-            Image.fromarray(pixels).save(part)
-        else:
-            photometric = "rgb" if pixels.ndim == 3 else "minisblack"
-            tifffile.imwrite(part, pixels, photometric=photometric, compression="zlib", metadata=None)
+        _write_image(pixels, part, scale)
         meta = {ImageMetaKey.FILENAME_OR_OBJ: str(part)}  # the masks of a volume have its header
         data: dict[Hashable, Any] = {
             "image": MetaTensor(codes, meta=meta),
@@ -91,16 +87,29 @@ def save_pair(
         if single:
             SaveInstancesd("instances", str(folder / "instances"), classes)(data)
         os.replace(part, path)
-    of_mask = ".nii.gz" if labels.ndim == 3 else ".png"
-    written = {"images": suffix}
+    _keep_only(path)
+    for mask_folder in classes.names if classes.form == "files" else ("",):
+        _keep_only(folder / "masks" / mask_folder / f"{name}{of_masks}")
     if single:
-        written["instances"] = of_mask.replace(".png", ".tif")
-    of_classes = [f"masks/{one}" for one in classes.names] if classes.form == "files" else ["masks"]
-    written |= dict.fromkeys(of_classes, of_mask)
-    for where, kept in written.items():
-        for other in _of_name(folder / where, name):
-            if other.name != f"{name}{kept}":
-                other.unlink()
+        _keep_only(folder / "instances" / f"{name}{of_instances}")
+
+
+def _write_image(pixels: np.ndarray, path: Path, scale: Sequence[float] | None) -> None:
+    """Write an image in the format of its suffix. The scale is that of the voxels of a NIfTI, in mm."""
+    if path.name.endswith(".nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(pixels.T, np.diag([*reversed(scale or [1.0] * 3), 1.0])), path)
+    elif path.suffix == ".png":
+        Image.fromarray(pixels).save(path)
+    else:
+        photometric = "rgb" if pixels.ndim == 3 else "minisblack"
+        tifffile.imwrite(path, pixels, photometric=photometric, compression="zlib", metadata=None)
+
+
+def _keep_only(path: Path) -> None:
+    """Remove the other files of the same name in the folder of ``path``."""
+    for other in _of_name(path.parent, stem_of(path)):
+        if other != path:
+            other.unlink()
 
 
 def _of_name(folder: Path, name: str) -> list[Path]:

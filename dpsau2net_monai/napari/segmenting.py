@@ -21,7 +21,7 @@ from ..data.reading import require_finite
 from ..errors import InputError
 
 __all__ = [
-    "SHIPPED", "Segmenter", "Settings", "Stopped", "bundle_of", "leading_axes", "open_segmenter", "planes",
+    "SHIPPED", "Segmenter", "Settings", "Stopped", "bundle_of", "image_at", "leading_axes", "open_segmenter", "planes",
     "weights_file",
 ]  # fmt: skip
 
@@ -87,6 +87,18 @@ def leading_axes(ndim: int, image_dims: int) -> int:
     return ndim - image_dims
 
 
+def image_at(data: Any, plane: tuple[int, ...], channels: bool) -> np.ndarray:
+    """
+    Return an image in the data of a layer.
+
+    Args:
+        data: as for :func:`planes`.
+        plane: the indices of the image on the axes of the planes.
+        channels: whether there is a first axis of channels, which the image keeps.
+    """
+    return np.asarray(data[(slice(None),) * channels + plane])
+
+
 def planes(
     data: Any, image_dims: int, rgb: bool, channels: bool = False
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -107,7 +119,7 @@ def planes(
     """
     leading = leading_axes(data.ndim - rgb - channels, image_dims)
     for index in np.ndindex(*data.shape[channels:][:leading]):
-        yield index, np.asarray(data[(slice(None),) * channels + index])
+        yield index, image_at(data, index, channels)
 
 
 class Segmenter:

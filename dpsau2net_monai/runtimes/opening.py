@@ -56,9 +56,8 @@ def open_network(
         InputError: the runtime does not compute in this precision, or on this device, or there is no such device.
         OptionalImportError: the runtime's package is not installed.
     """
-    _require_possible(runtime, precision, str(device).partition(":")[0])
+    halves = _half_precisions(runtime, precision, str(device).partition(":")[0])
     device = usable_device(device)
-    halves = RUNTIMES[runtime][device.type == "cuda"]
     load_weights(network, ckpt_path)
     network = fold_batch_norms(network)
     full: nn.Module
@@ -104,10 +103,12 @@ def usable_device(device: torch.device | str) -> torch.device:
     return device
 
 
-def _require_possible(runtime: str, precision: str, kind: str) -> None:
+def _half_precisions(runtime: str, precision: str, kind: str) -> tuple[str, ...]:
     """
+    Return the half precisions that the runtime has on a kind of device: cpu or cuda.
+
     Raises:
-        InputError: the runtime does not compute in this precision, or on this kind of device: cpu or cuda.
+        InputError: the runtime does not compute in this precision, or on this kind of device.
     """
     if runtime not in RUNTIMES:
         raise InputError(f"runtime is '{runtime}'; it must be one of {', '.join(RUNTIMES)}")
@@ -121,3 +122,4 @@ def _require_possible(runtime: str, precision: str, kind: str) -> None:
         raise InputError("runtime is 'tensorrt', which needs an NVIDIA GPU; set runtime to torch, onnx or openvino")
     if runtime == "openvino" and kind != "cpu":
         raise InputError("runtime is 'openvino', which computes on the CPU; set device to cpu")
+    return halves

@@ -15,7 +15,7 @@ from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 
 from ...errors import InputError, root_input_error
-from ..segmenting import SHIPPED, Settings, leading_axes
+from ..segmenting import SHIPPED, Settings, image_at, leading_axes
 
 __all__ = ["Choices", "show_problem", "shown_errors"]
 
@@ -173,4 +173,4 @@ class Choices:
         """
         if any(not 0 <= index < size for index, size in zip(plane, self.shape)):
             raise InputError(f"'{self.require_image().name}' shows no image here; move the slider to one of its own")
-        return np.asarray(self.data[(slice(None),) * self.channels.value + plane])
+        return image_at(self.data, plane, self.channels.value)
