@@ -17,6 +17,7 @@ from monai.networks.utils import eval_mode
 from monai.utils import convert_to_dst_type, convert_to_tensor, ensure_tuple
 from torch import nn
 from torch.nn import functional
+from torch.utils.weak import WeakIdRef
 
 from .clicks import spread_clicks
 from .data.quality import expected_dice
@@ -200,7 +201,8 @@ class ClickInferer(Inferer):
 
 def _state(network: Callable[..., Any], images: torch.Tensor) -> tuple[Any, ...] | None:
     """
-    Return all that the logits of images depend on beside their values: their type, and the weights.
+    Return all that the logits of images depend on beside their values: their type, and the weights, by references that
+    differ where new weights lie at the address of former ones.
 
     None: this cannot be told, or the network has to be computed each time: for gradients, in training mode, where
     dropout is random, if it is a function, or if its weights are tensors of inference mode, whose changes torch does
@@ -213,7 +215,7 @@ def _state(network: Callable[..., Any], images: torch.Tensor) -> tuple[Any, ...]
         return None
     kind = images.device.type
     precision = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
-    versions = [(id(weight), weight.data_ptr(), weight._version) for weight in weights]
+    versions = [(WeakIdRef(weight), weight.data_ptr(), weight._version) for weight in weights]
     return images.device, images.dtype, precision, versions
 
 

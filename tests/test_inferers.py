@@ -3,6 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from bright import NETWORK, write_bright
@@ -283,6 +284,25 @@ def test_a_click_computes_the_network_again_if_anything_else_changed(clicked):
     network.eval()
     with torch.enable_grad():
         check(again=1)
+
+
+@torch.no_grad()
+def test_new_weights_at_the_address_of_former_ones_are_noticed(clicked):
+    network, segment = clicked
+    image, values = torch.rand(1, 3, 48, 40), np.ones((1, 3, 3, 3), np.float32)
+    network[0].weight = torch.nn.Parameter(torch.from_numpy(values))
+    segment(image, (9, 30))
+    address = id(network[0].weight)
+    network[0].weight = None
+    values *= 2
+    tried = []  # kept, so that each has another address; one of the first few has that of the former weights
+    for _ in range(1000):
+        tried.append(torch.nn.Parameter(torch.from_numpy(values)))
+        if id(tried[-1]) == address:
+            break
+    network[0].weight = tried[-1]
+    expected = segment(image, (9, 30), network=deepcopy(network))
+    torch.testing.assert_close(segment(image, (9, 30)), expected)
 
 
 @torch.no_grad()
