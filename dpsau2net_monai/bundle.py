@@ -28,6 +28,7 @@ try:
         Task,
         dataset_settings,
         find_images,
+        instances_dir,
         kind_weights,
         make_datalist,
         name_of,
@@ -183,20 +184,6 @@ def images_of(part: str, datalist: Mapping[str, list[dict[str, Any]]]) -> list[d
         if other != path:
             raise InputError(f"{path}: has the same name as {other}; rename one, or evaluate them in two runs")
     return images
-
-
-def instances_dir(dataset_dir: str, datalist: Mapping[str, list[dict[str, Any]]]) -> str:
-    """
-    Return the folder of the numbered instances, ``instances`` beside the folder of the images.
-
-    Args:
-        dataset_dir: the dataset: a folder, or a datalist, which may lie in another folder than its images.
-        datalist: lists of pairs by part. It is read only for a datalist.
-    """
-    if dataset_dir.lower().endswith(".json"):
-        image = ensure_tuple(datalist["training"][0]["image"])[0]
-        dataset_dir = os.path.dirname(os.path.dirname(image))
-    return os.path.join(dataset_dir, "instances")
 
 
 def loss_weights(

@@ -3,6 +3,7 @@ from .datalist import find_pairs, make_datalist
 from .dataset_json import dataset_settings
 from .equal_sizes import EqualSizes
 from .images import find_images, mask_path, without_masks
+from .instances import instances_dir
 from .kinds import kind_weights
 from .labels import Labels
 from .picture_reader import PictureReader
@@ -24,6 +25,7 @@ __all__ = [
     "dataset_settings",
     "find_images",
     "find_pairs",
+    "instances_dir",
     "kind_weights",
     "make_datalist",
     "mask_path",

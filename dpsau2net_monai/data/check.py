@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.config import PathLike
 from monai.utils import ensure_tuple
+from tqdm import tqdm
 
 from ..errors import InputError
 from .datalist import divide, inspected
 from .dataset_json import dataset_settings
+from .images import files_by_stem
 from .inspection import Finding, Pair, Problem, inspect_pairs, read_codes
+from .instances import instances_dir, read_instances
 from .labels import Labels
 from .listing import Candidate, Listing, list_candidates
-from .reading import is_volume, name_of, size_text
+from .reading import PICTURE_SUFFIXES, is_volume, name_of, size_text
 
 __all__ = ["DatasetCheck", "check_dataset", "require_classes"]
 
 MOST = 5  # values that a row of the table lists at most
 NAME_WIDTH = 14  # of the table's names, unless a class has a longer one
+SHARE = 0.05  # by which the foreground of instances may differ from that of the mask
 
 
 @dataclass
@@ -109,7 +114,8 @@ def check_dataset(
     labels: Labels | None = None,
 ) -> DatasetCheck:
     """
-    Read every image and mask that training would use, on all cores, and list what is there and what is wrong.
+    Read every image and mask that training would use, on all cores, and list what is there and what is wrong. Numbered
+    instances of pictures with a single class are read, too.
 
     Problems do not raise an exception. They are in the result, even if the dataset does not exist. Nothing is written.
 
@@ -165,6 +171,9 @@ def check_dataset(
     for _, of_one_image in sorted(problems, key=lambda item: item[0]):
         check.problems += of_one_image
     training = [finding for part, finding in zip(part_of, findings) if part in ("train", "unsplit")]
+    if len(labels.names) == 1 and candidates:
+        folder = Path(instances_dir(dataset_dir, [one.pair for one in candidates]))
+        check.problems += _instance_problems(folder, listing, candidates, findings)
     check.problems += _absent_classes(labels, training, dataset_dir)
     check.problems += _not_in_csv(listing, candidates, csvfile)
     return check
@@ -234,6 +243,42 @@ def _not_in_csv(listing: Listing, candidates: Sequence[Candidate], csvfile: Path
         return []
     text = f"does not name {len(unused)} of {len(images)} images, such as '{unused[0]}', so they are left out"
     return [Problem(str(csvfile), "not in csv", f"{csvfile}: {text}; add them if they are to be used", False)]
+
+
+def _instance_problems(
+    folder: Path, listing: Listing, candidates: Sequence[Candidate], findings: Sequence[Finding]
+) -> list[Problem]:
+    """Return the problems of the numbered instances in ``folder``."""
+    if not folder.is_dir():
+        return []
+    problems: list[Problem] = []
+    files, without = files_by_stem(folder, PICTURE_SUFFIXES), []
+    images = [(candidate.pair["image"], finding) for candidate, finding in zip(candidates, findings)]
+    pictures = [one for one in images if one[1].size and not is_volume(ensure_tuple(one[0])[0])]
+    for image, finding in tqdm(pictures, desc="check instances", unit="image", disable=None):
+        stem = name_of(image)
+        try:
+            instances = read_instances(folder, image, finding.size or ())
+        except InputError as error:
+            problems.append(Problem(str(files[stem][-1]), "instances", str(error), True))
+            continue
+        if instances is None:
+            without.append(stem)
+            continue
+        share = float((instances != 0).mean())
+        if finding.foreground is not None and abs(share - finding.foreground) > SHARE:
+            text = f"{share:.1%} of it is in instances, but {finding.foreground:.1%} of the mask is foreground"
+            text = f"{files[stem][0]}: {text}; if they are of another image, correct one of them"
+            problems.append(Problem(str(files[stem][0]), "instances", text, False))
+    names = {name_of(one.pair["image"]) for section in listing.sections.values() for one in section}
+    for stem in sorted(set(files) - names):
+        text = f"{files[stem][0]}: has no image '{stem}'; the instances are ignored"
+        problems.append(Problem(str(files[stem][0]), "no image", text, False))
+    if without:
+        text = f"has no instances of {len(without)} of {len(pictures)} images, such as '{without[0]}'"
+        text = f"{folder}: {text}, so their masks are split; add them if you have them"
+        problems.append(Problem(str(folder), "no instances", text, False))
+    return problems
 
 
 def _wrong_channels(pair: Pair, finding: Finding, settings: Mapping[str, Any]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Read pictures of numbered instances."""
+"""Find and read pictures of numbered instances."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from pathlib import Path
 
 import numpy as np
 from monai.config import PathLike
+from monai.utils import ensure_tuple
 from PIL import Image
 
 from ..errors import InputError
 from .images import files_by_stem, same_name_problem
+from .inspection import Pair
 from .reading import PICTURE_SUFFIXES, name_of, reading, size_text
 
-__all__ = ["read_instances"]
+__all__ = ["instances_dir", "read_instances"]
+
+
+def instances_dir(dataset_dir: PathLike, pairs: Sequence[Pair]) -> str:
+    """
+    Return the folder of the numbered instances, ``instances`` beside the folder of the images.
+
+    Args:
+        dataset_dir: the dataset: a folder, or a datalist, which may lie in another folder than its images.
+        pairs: at least one of its images, if it is a datalist.
+    """
+    folder = Path(dataset_dir)
+    if folder.suffix.lower() == ".json":
+        folder = Path(ensure_tuple(pairs[0]["image"])[0]).parents[1]
+    return str(folder / "instances")
 
 
 @lru_cache(maxsize=1)
@@ -23,13 +39,13 @@ def _list(folder: Path, changed: int) -> dict[str, list[Path]]:
     return files_by_stem(folder, PICTURE_SUFFIXES)
 
 
-def read_instances(folder: PathLike | None, image: str, shape: Sequence[int]) -> np.ndarray | None:
+def read_instances(folder: PathLike | None, image: str | Sequence[str], shape: Sequence[int]) -> np.ndarray | None:
     """
     Read the true instances of an image.
 
     Args:
         folder: folder of pictures of numbered instances: 0 is the background. None: there is none.
-        image: path of the image. Its instances are in ``folder/NAME.EXT``.
+        image: path of the image, or of its channels. Its instances are in ``folder/NAME.EXT``.
         shape: size of the image, in MONAI's (x, y).
 
     Returns:

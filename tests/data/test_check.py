@@ -247,6 +247,29 @@ def test_files_that_are_ignored_are_named(tree):
     assert "such as 'patient 1'" in check.text()
 
 
+def test_numbered_instances_are_checked(tree):
+    numbered = mask_of(32, 40).astype(np.uint16) // 255
+    for i in range(1, 20):
+        save(tree / "instances" / f"{i:02d}.png", numbered)
+    save(tree / "instances" / "03.tif", numbered)
+    save(tree / "instances" / "05.png", numbered[:9])
+    save(tree / "instances" / "07.png", 1 - numbered // 2)  # all of it is in instances
+    save(tree / "instances" / "20.png", numbered)
+    check = check_dataset(tree)
+    assert kinds(check) == [
+        ("03.tif", "instances", True),
+        ("05.png", "instances", True),
+        ("07.png", "instances", False),
+        ("20.png", "no image", False),
+        ("instances", "no instances", False),
+    ]
+    text = check.text()
+    assert "03.tif: has the same name as 03.png; remove or rename one of them" in text
+    assert "05.png: is 40 x 9, its image 40 x 32; restore it or remove it" in text
+    assert "07.png: 100.0% of it is in instances, but 50.0% of the mask is foreground; if they are of another" in text
+    assert "has no instances of 1 of 20 images, such as '00', so their masks are split" in text
+
+
 def test_several_bad_pairs_give_one_line_with_the_command_that_lists_all(tree):
     (tree / "masks" / "08.png").unlink()
     with pytest.raises(InputError, match=r"08.png: has no mask [^(]*$"):
