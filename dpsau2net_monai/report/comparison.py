@@ -28,6 +28,8 @@ def _read(folder: PathLike) -> Metrics:
         raise InputError(f"{path}: is not a table that `evaluating` wrote; evaluate again") from error
     if not metrics:
         raise InputError(f"{path}: has no images; evaluate again")
+    if "dice" not in next(iter(metrics.values())):
+        raise InputError(f"{path}: has no column 'dice'; evaluate again")
     if len(metrics) < len(rows):
         name = Counter(row["image"] for row in rows).most_common(1)[0][0]
         raise InputError(f"{path}: has two images '{name}', so they cannot be paired; rename one and evaluate again")

@@ -33,6 +33,7 @@ def test_compare_prints_means_differences_and_the_images_that_differ_most(tmp_pa
         (lambda b: (b / "images.csv").unlink(), "b/images.csv: no such file; name a folder that `evaluating` wrote to"),
         (lambda b: (b / "images.csv").write_text("name,dice\nx,1\n"), "b/images.csv: is not a table that"),
         (lambda b: (b / "images.csv").write_text("image,dice\nx,high\n"), "b/images.csv: is not a table that"),
+        (lambda b: (b / "images.csv").write_text("image,iou\nimage 0,1\n"), "b/images.csv: has no column 'dice'"),
         (lambda b: (b / "images.csv").write_text("image,dice\n"), "b/images.csv: has no images"),
         (lambda b: (b / "images.csv").write_text("image,dice\nother,1\n"), "b: has no metrics of 'image 0'"),
         (
