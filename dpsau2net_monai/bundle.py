@@ -41,7 +41,7 @@ try:
     from .networks import checkpoint_stages, load_weights
     from .runs import newest_run, record_run, run_folder, track_run
     from .runtimes import open_network, usable_device
-    from .transforms import normalization, require_pictures, without_instances
+    from .transforms import normalization, require_outputs, without_instances
 except ModuleNotFoundError as error:  # raised before a config can call one_line_errors
     one_line_errors()
     raise root_input_error(error) or error from error
@@ -73,7 +73,7 @@ __all__ = [
     "record_run",
     "require_classes",
     "require_no_workers",
-    "require_pictures",
+    "require_outputs",
     "run_folder",
     "share",
     "track_run",

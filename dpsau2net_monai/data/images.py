@@ -19,8 +19,8 @@ from .labels import Labels
 from .reading import NNUNET_FOLDERS, SUFFIXES, is_volume, name_of, stem_of
 
 __all__ = [
-    "ImageFiles", "files_by_stem", "find_images", "group_files", "log_segmented", "mask_path", "same_name_problem",
-    "without_masks",
+    "ImageFiles", "files_by_stem", "find_images", "group_files", "log_segmented", "mask_path", "mask_paths",
+    "same_name_problem", "without_masks",
 ]  # fmt: skip
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -182,6 +182,28 @@ def mask_path(output_dir: PathLike, image: PathLike | Sequence[PathLike]) -> Pat
     return Path(output_dir) / f"{name_of(image)}{suffix}"
 
 
+def mask_paths(
+    output_dir: PathLike,
+    image: PathLike | Sequence[PathLike],
+    labels: Labels | None = None,
+    output_format: str = "nifti",
+) -> list[Path]:
+    """
+    Return the paths of all masks of ``image``: one, or one in the folder of each class that has masks of its own.
+
+    Args:
+        output_dir: folder that :class:`~dpsau2net_monai.transforms.SaveMaskd` writes the masks to.
+        image: the image's file, or the files of its channels.
+        labels: the classes. None: they have no masks of their own.
+        output_format: ``dicom_seg`` if the masks of DICOM series are DICOM SEG, one file for all classes.
+    """
+    if output_format == "dicom_seg":
+        return [Path(output_dir, f"{name_of(image)}.dcm")]
+    if labels is not None and labels.form == "files":
+        return [mask_path(Path(output_dir, name), image) for name in labels.names]
+    return [mask_path(output_dir, image)]
+
+
 def log_segmented(done: int, number: int, output_dir: PathLike) -> None:
     """Log how many of all images are left out, since they have a mask in ``output_dir``, if there are any."""
     if done:
@@ -199,22 +221,16 @@ def without_masks(
 
     Args:
         images: list of ``{"image": path}``.
-        output_dir: folder that :class:`~dpsau2net_monai.transforms.SaveMaskd` writes the masks to.
-        labels: the classes. If each has masks of its own, an image needs all of them. None: one mask for each image.
-        output_format: ``dicom_seg`` if the masks of DICOM series are DICOM SEG, one file for all classes.
+        output_dir: as of :func:`mask_paths`.
+        labels: as there. If each class has masks of its own, an image needs all of them.
+        output_format: as there.
 
     Returns:
         The part of ``images`` that lacks a mask in ``output_dir``.
     """
-    folders = [Path(output_dir)]
-    if output_format == "nifti" and labels is not None and labels.form == "files":
-        folders = [Path(output_dir, name) for name in labels.names]
-
-    def done(image: str | list[str]) -> bool:
-        if output_format == "dicom_seg":
-            return Path(output_dir, f"{name_of(image)}.dcm").exists()
-        return all(mask_path(folder, image).exists() for folder in folders)
-
-    left = [image for image in images if not done(image["image"])]
+    left = [
+        image for image in images
+        if not all(path.exists() for path in mask_paths(output_dir, image["image"], labels, output_format))
+    ]  # fmt: skip
     log_segmented(len(images) - len(left), len(images), output_dir)
     return left

@@ -6,7 +6,7 @@ from .labels import LabelToChannelsd, ProbabilityToLabeld
 from .loading import LoadInputImaged, LoadMaskd
 from .metadata import ComposeWithoutMetadata
 from .saving import SaveMaskd, SaveOverlayd
-from .saving_instances import SaveInstancesd, SaveInstanceTabled, require_pictures, without_instances
+from .saving_instances import SaveInstancesd, SaveInstanceTabled, require_outputs, without_instances
 from .spacing import ResampleSpacingd
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "SaveOverlayd",
     "SeparateInstancesd",
     "normalization",
-    "require_pictures",
+    "require_outputs",
     "without_instances",
 ]

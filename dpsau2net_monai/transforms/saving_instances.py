@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from ..data.dicom import SeriesReader
-from ..data.images import without_masks
+from ..data.images import mask_paths, without_masks
 from ..data.inspection import Pair
 from ..data.labels import Labels
 from ..data.picture_reader import PictureReader
@@ -27,7 +28,7 @@ from ..metrics import instance_table, split_instances
 from .outlines import has_roifile, write_geojson, write_imagej
 from .saving import write_volume
 
-__all__ = ["SaveInstanceTabled", "SaveInstancesd", "require_pictures", "without_instances"]
+__all__ = ["SaveInstanceTabled", "SaveInstancesd", "require_outputs", "without_instances"]
 
 OUTLINES = {"none": None, "geojson": ".geojson", "imagej": ".zip"}  # suffixes of the files
 
@@ -48,24 +49,42 @@ def _instance_paths(output_dir: PathLike, image: PathLike | Sequence[PathLike], 
     return [Path(output_dir) / f"{name_of(image)}{suffix}" for suffix in suffixes if suffix]
 
 
-def require_pictures(images: Sequence[Pair], outlines: str) -> None:
+def _require_picture(path: PathLike, outlines: str) -> None:
     """
-    Check that outlines can be written for all images.
-
-    Args:
-        images: list of ``{"image": path}``.
-        outlines: as of :class:`SaveInstancesd`.
-
     Raises:
         InputError: there are no outlines of this kind, or an image with outlines is a volume.
     """
-    if _suffix(outlines) is None:
-        return
+    if _suffix(outlines) is not None and is_volume(path):
+        what = "set outlines to none, or segment the volumes in another run"
+        raise InputError(f"{path}: is a volume, but only pictures have outlines; {what}")
+
+
+def require_outputs(
+    images: Sequence[Pair], instances_dir: PathLike | None, outlines: str, output_dir: PathLike, **of_masks: Any
+) -> None:
+    """
+    Check that the masks, instances and outlines of all images can be written, and that none replaces an image.
+
+    Args:
+        images: list of ``{"image": path}``.
+        instances_dir: folder that :class:`SaveInstancesd` writes to. None: no instances are written.
+        outlines: as of :class:`SaveInstancesd`.
+        output_dir: folder of the masks.
+        of_masks: arguments of :func:`dpsau2net_monai.data.images.mask_paths` after ``image``.
+
+    Raises:
+        InputError: there are no outlines of this kind, an image with outlines is a volume, or an output would replace
+            an image.
+    """
     for image in images:
-        path = ensure_tuple(image["image"])[0]
-        if is_volume(path):
-            what = "set outlines to none, or segment the volumes in another run"
-            raise InputError(f"{path}: is a volume, but only pictures have outlines; {what}")
+        paths = ensure_tuple(image["image"])
+        _require_picture(paths[0], outlines)
+        outputs = mask_paths(output_dir, image["image"], **of_masks)
+        if instances_dir is not None:
+            outputs += _instance_paths(instances_dir, image["image"], outlines)
+        replaced = {os.path.realpath(path) for path in outputs} & {os.path.realpath(path) for path in paths}
+        if replaced:
+            raise InputError(f"{replaced.pop()}: its mask would replace it; set output_dir to another folder")
 
 
 def without_instances(images: Sequence[Pair], instances_dir: PathLike, outlines: str, **of_masks: Any) -> list[Pair]:
@@ -130,7 +149,7 @@ class SaveInstancesd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
         image = data[self.image_key].meta[ImageMetaKey.FILENAME_OR_OBJ]
-        require_pictures([{"image": image}], self.outlines)
+        _require_picture(image, self.outlines)
         path, *of_outlines = _instance_paths(self.output_dir, image, self.outlines)
         for key in self.key_iterator(data):
             numbers = torch.as_tensor(data[key][0]).cpu().numpy()

@@ -153,6 +153,13 @@ def test_bad_input_is_named_and_leaves_nothing(images, weights, tmp_path):
         # what one_line_errors shows of it where the process ends with it
         assert says in str(root_input_error(error.value))
         assert not (tmp_path / "masks").exists()
+    content = {path: path.read_bytes() for path in images.iterdir()}
+    (tmp_path / "instances").symlink_to(images)
+    for keys in ({"output_dir": images}, {"instances": True}, {"output_dir": images, "overwrite": "true"}):
+        with pytest.raises(Exception) as error:
+            segment(images, weights, **{"output_dir": tmp_path, **keys})
+        assert "its mask would replace it; set output_dir to another folder" in str(root_input_error(error.value))
+        assert {path: path.read_bytes() for path in images.iterdir()} == content
     with pytest.raises(Exception) as error:
         segment(images, weights, tmp_path / "text.pt" / "masks")
     assert str(root_input_error(error.value)) == f"{tmp_path / 'text.pt' / 'masks' / 'failed.csv'}: Not a directory"
