@@ -44,8 +44,9 @@ class Member(NamedTuple):
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if the archive was made on a system without file types
-        is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
-        yield Member(info.filename, info.file_size, is_file, info.is_dir(), partial(archive.open, info))
+        is_folder = info.filename.endswith(("/", "\\"))  # some zip files from Windows have backslashes
+        is_file = not is_folder and kind in (0, stat.S_IFREG)
+        yield Member(info.filename, info.file_size, is_file, is_folder, partial(archive.open, info))
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
@@ -62,7 +63,7 @@ def _files(archive: Path, members: Iterable[Member]) -> dict[str, Member]:
     files: dict[str, Member] = {}
     total = 0
     for number, member in enumerate(members, 1):
-        name = member.name.replace("\\", "/")  # some zip files from Windows have backslashes
+        name = member.name.replace("\\", "/")
         parts = PurePosixPath(name).parts
         if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in parts:
             raise InputError(f"{archive}: {member.name!r} would be written outside of its folder; do not trust it")

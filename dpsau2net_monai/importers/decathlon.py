@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import filecmp
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -37,7 +38,8 @@ def prepare_decathlon(source: PathLike, output_dir: PathLike) -> ImportSummary:
         What was written, and the problems that the check found.
 
     Raises:
-        InputError: ``source`` does not exist, cannot be unpacked, or is not a task of the Decathlon.
+        InputError: ``source`` does not exist, cannot be unpacked, or is not a task of the Decathlon, or ``output_dir``
+            has another ``dataset.json``.
     """
     names = [name for name in list_files(source) if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
     found = [PurePosixPath(name) for name in names if PurePosixPath(name).name == "dataset.json"]
@@ -51,6 +53,9 @@ def prepare_decathlon(source: PathLike, output_dir: PathLike) -> ImportSummary:
             content = read_dataset_json(folder / root)
         except InputError as error:
             raise InputError(f"{source}: {str(error).removeprefix(f'{folder}/')}") from error
+        former = Path(output_dir, "dataset.json")
+        if former.is_file() and not filecmp.cmp(former, folder / found[0], shallow=False):
+            raise InputError(f"{former}: is that of another dataset, or was changed; name a new folder")
     images, labels = _listed(content or {}, source)
     summary = ImportSummary()
     _write(source, Path(output_dir), root, files, images, summary)

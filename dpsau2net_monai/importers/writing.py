@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from monai.config import PathLike
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import files_by_stem
 from ..data.inspection import read_header
 from ..data.picture_reader import read_picture, read_stored
 from ..data.reading import SUFFIXES, foreground, is_volume, require_finite, size_text, stem_of
@@ -53,8 +55,12 @@ class Item(NamedTuple):
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file name belongs to an image that training reads, or that can be converted for it."""
-    return name.lower().endswith((*SUFFIXES, *CONVERTED)) and not PurePosixPath(name).name.startswith(".")
+    """
+    Return whether ``name``, relative to the dataset, belongs to an image that training reads, or that can be converted
+    for it. Hidden files, and those in hidden folders, do not.
+    """
+    hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+    return name.lower().endswith((*SUFFIXES, *CONVERTED)) and not hidden
 
 
 def image_size(path: Path) -> tuple[int, ...]:
@@ -103,11 +109,13 @@ def read_mask(path: Path) -> tuple[np.ndarray, str | None]:
 def require_outside(source: PathLike, output_dir: PathLike) -> None:
     """
     Raises:
-        InputError: ``output_dir`` is ``source`` or inside of it.
+        InputError: ``output_dir`` is ``source`` or inside of it, or would be written to ``source``.
     """
-    folder, output = Path(source), Path(output_dir).resolve()
-    if folder.is_dir() and folder.resolve() in (output, *output.parents):
+    folder, output = Path(source).resolve(), Path(output_dir).resolve()
+    if folder.is_dir() and folder in (output, *output.parents):
         raise InputError(f"{output_dir}: is inside of {source}, so its images would mix; name a folder beside it")
+    if folder.is_dir() and {output / name for name in ("images", "masks", "instances")} & {folder, *folder.parents}:
+        raise InputError(f"{output_dir}: is written to {source}, so its images would mix; name another folder")
 
 
 def written_names(output_dir: PathLike, folders: tuple[str, ...] = ("masks",)) -> set[str]:
@@ -147,6 +155,7 @@ def write_images(
     require_outside(source, output_dir)
     done = written_names(output_dir, folders)
     missing = {name: item for name, item in items.items() if name not in done}
+    there = files_by_stem(output_dir / "images") if (output_dir / "images").is_dir() else {}
     summary.kept += len(items) - len(missing)
     with unpacked(source, [file for item in missing.values() for file in (item.image, *item.masks)]) as folder:
 
@@ -156,6 +165,9 @@ def write_images(
         for name, item in tqdm(missing.items(), desc="prepare", unit="image", disable=None):
             image = folder / item.image
             try:
+                for other in there.get(name, []):
+                    if not _is_copy(other, image):
+                        raise InputError(f"{image}: is another image than {other}, which has no mask")
                 labels = make_labels(image, [folder / mask for mask in item.masks], note)
             except InputError as error:
                 note(f"{error}; the image is left out")
@@ -192,6 +204,13 @@ def write_pairs(source: PathLike, output_dir: PathLike, items: Mapping[str, Item
     write_images(source, output_dir, items, summary, one_mask)
     for beside, names in noted.items():
         summary.note(f"masks with {beside}: {len(names)} (the first is {names[0]}); {NOTES[beside]}")
+
+
+def _is_copy(path: Path, source: Path) -> bool:
+    """Return whether :func:`_write` made ``path`` of ``source``."""
+    if source.name.lower().endswith(SUFFIXES):
+        return filecmp.cmp(path, source, shallow=False)
+    return np.array_equal(read_stored(path), read_stored(source))
 
 
 def _write(folder: Path, name: str, content: np.ndarray | Path) -> None:

@@ -62,6 +62,16 @@ def test_a_task_can_be_trained_on(make, task, tmp_path, capsys):
     assert {name for name, time in stamps(tmp_path / "out").items() if before[name] != time} == {"imagesTr/x_3.nii.gz"}
 
 
+def test_another_dataset_in_the_folder_is_refused(task, tmp_path):
+    prepare_decathlon(task, tmp_path / "out")
+    before = stamps(tmp_path / "out")
+    (task / "imagesTr" / "x_1.nii.gz").rename(task / "imagesTr" / "y_1.nii.gz")
+    (task / "dataset.json").write_text((task / "dataset.json").read_text().replace("imagesTr/x_1", "imagesTr/y_1"))
+    with pytest.raises(InputError, match="out/dataset.json: is that of another dataset, or was changed; name a new"):
+        prepare_decathlon(packed(task), tmp_path / "out")
+    assert stamps(tmp_path / "out") == before
+
+
 def test_problems_of_a_task_are_noted(task, tmp_path):
     (task / "labelsTr" / "x_2.nii.gz").unlink()
     label = task / "labelsTr" / "x_5.nii.gz"

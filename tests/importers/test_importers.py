@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from sample_images import image, mask
 
@@ -48,3 +51,5 @@ def test_output_within_the_source_is_refused(tmp_path):
     with pytest.raises(InputError, match="name a folder beside it"):
         prepare_tree(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="is written to .*name another folder"):
+        prepare_tree(Path(shutil.copytree(tmp_path, tmp_path / "images")), tmp_path)

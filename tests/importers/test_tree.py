@@ -127,3 +127,19 @@ def test_files_that_cannot_be_used_are_noted(tmp_path):
     ):
         assert sum(note.startswith(start) for note in summary.notes) == 1
     assert len(summary.notes) == 7
+
+
+def test_images_of_the_same_names_are_kept(tmp_path):
+    for name in ("a", "b", "c", ".hidden/d"):
+        image(tmp_path / "in" / "images" / f"{name}.png")
+        mask(tmp_path / "in" / "masks" / f"{name}.png")
+    image(tmp_path / "out" / "images" / "a.png", channels=4)
+    image(tmp_path / "out" / "images" / "b.bmp")
+    image(tmp_path / "out" / "images" / "c.png")  # the same image, whose mask is missing
+    before = stamps(tmp_path / "out")
+    summary = prepare_tree(tmp_path / "in", tmp_path / "out")
+    assert (summary.written, summary.left_out) == (1, 2)
+    assert ["is another image than" in note for note in summary.notes].count(True) == 2
+    after = stamps(tmp_path / "out")
+    assert sorted(after) == ["images/a.png", "images/b.bmp", "images/c.png", "masks/c.png"]
+    assert all(after[f"images/{name}"] == before[f"images/{name}"] for name in ("a.png", "b.bmp"))
