@@ -29,7 +29,7 @@ import tifffile
 from PIL import Image
 
 from dpsau2net_monai.cli import main
-from dpsau2net_monai.data import Labels, check_dataset, find_images, find_pairs, make_datalist
+from dpsau2net_monai.data import Labels, check_dataset, find_images, find_pairs, make_datalist, mask_path
 from dpsau2net_monai.data.inspection import inspect_pair
 from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.errors import InputError, one_line
@@ -204,6 +204,7 @@ CASES = [
     Case("grey16.tif", tiff(GREY16), GREY16 / 65535),
     Case("big_endian.tif", tiff(GREY16, byteorder=">"), GREY16 / 65535),
     Case("float.tif", tiff(GREY.astype(np.float32)), GREY),
+    Case("big_endian_float.tif", tiff(GREY.astype(np.float32), byteorder=">", compression="lzw"), GREY),
     Case("nan.tif", tiff(WITH_NAN), "are NaN or infinite"),
     Case("infinite.tif", tiff(np.where(GREY > 200, np.inf, GREY).astype(np.float32)), "are NaN or infinite"),
     Case("nan.nii.gz", volume(WITH_NAN), "are NaN or infinite"),
@@ -211,6 +212,7 @@ CASES = [
     Case("negative.tif", tiff(GREY.astype(np.int16) - 100), "holds integers from -"),
     Case("unsigned32.tif", tiff(GREY.astype(np.uint32) << 24), "holds integers from -"),
     Case("bits.png", pillow(INSIDE), INSIDE),
+    Case("picture.png.nii.gz", volume(GREY), GREY),
     # colours
     Case("cmyk.jpg", pillow(RGB, "CMYK", quality=100), None),
     Case("lab.tif", pillow(RGB, "LAB"), None),
@@ -381,8 +383,15 @@ def test_masks_get_the_unusual_names_of_their_images(tmp_path):
             mask = image[:1].clone()
             mask[:] = 1
             SaveMaskd("pred", tmp_path / "out")({"pred": mask})
-            assert Image.open(tmp_path / "out" / f"{name_of(case.name)}.png").size == (40, 30)
+            path = mask_path(tmp_path / "out", case.name)
+            assert (Image.open(path).size if path.suffix == ".png" else nibabel.load(path).shape) == (40, 30)
     assert not list((tmp_path / "out").glob(".part*"))
+
+
+def test_a_volume_of_one_axis_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(GREY[0], np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="a.nii: "):  # with outputs, after the memory that it needs
+        LoadInputImaged("image", channels=1, spatial_dims=3, outputs=1)({"image": str(tmp_path / "a.nii")})
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def check_dataset(
         check.problems += of_one_image
     training = [finding for part, finding in zip(part_of, findings) if part in ("train", "unsplit")]
     if len(labels.names) == 1 and candidates:
-        folder = Path(instances_dir(dataset_dir, [one.pair for one in candidates]))
+        folder = Path(instances_dir(dataset_dir, {"training": [one.pair for one in candidates]}))
         check.problems += _instance_problems(folder, listing, candidates, findings)
     check.problems += _absent_classes(labels, training, dataset_dir)
     check.problems += _not_in_csv(listing, candidates, csvfile)

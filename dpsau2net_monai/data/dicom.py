@@ -18,21 +18,26 @@ __all__ = ["SeriesReader", "as_nifti", "find_series", "read_series"]
 
 pydicom, has_pydicom = optional_import("pydicom")
 
+SEGMENTATION = b"\x02\x00\x02\x00UI\x1c\x001.2.840.10008.5.1.4.1.1.66.4"  # MediaStorageSOPClassUID of a DICOM SEG
 TOLERANCE = 0.02  # of a slice's place, as a share of the distance of two slices
 NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 EQUAL = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")  # in all slices
 
 
 def _dicom_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that begin as DICOM does. The index of a medium, DICOMDIR, is no slice."""
+    """
+    Return the files of a folder that begin as DICOM does. The index of a medium, DICOMDIR, and a DICOM SEG, a mask, are
+    no slices.
+    """
 
-    def is_dicom(path: Path) -> bool:
+    def is_slice(path: Path) -> bool:
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(1024)  # with the class of the content, which is among the first elements
+        return start[128:132] == b"DICM" and SEGMENTATION not in start
 
     try:
         files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name.upper() != "DICOMDIR")
-        return [path for path in files if is_dicom(path)]
+        return [path for path in files if is_slice(path)]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,22 +15,24 @@ from PIL import Image
 from ..errors import InputError
 from .images import files_by_stem, same_name_problem
 from .inspection import Pair
+from .picture_reader import decode_beside_pillow
 from .reading import PICTURE_SUFFIXES, name_of, reading, size_text
 
 __all__ = ["instances_dir", "read_instances"]
 
 
-def instances_dir(dataset_dir: PathLike, pairs: Sequence[Pair]) -> str:
+def instances_dir(dataset_dir: PathLike, datalist: Mapping[str, Sequence[Pair]]) -> str:
     """
     Return the folder of the numbered instances, ``instances`` beside the folder of the images.
 
     Args:
         dataset_dir: the dataset: a folder, or a datalist, which may lie in another folder than its images.
-        pairs: at least one of its images, if it is a datalist.
+        datalist: lists of pairs by part. It is read only for a datalist.
     """
     folder = Path(dataset_dir)
     if folder.suffix.lower() == ".json":
-        folder = Path(ensure_tuple(pairs[0]["image"])[0]).parents[1]
+        image = ensure_tuple(datalist["training"][0]["image"])[0]
+        folder = Path(os.path.abspath(image)).parent.parent
     return str(folder / "instances")
 
 
@@ -63,7 +66,8 @@ def read_instances(folder: PathLike | None, image: str | Sequence[str], shape: S
     if len(found) > 1:
         raise InputError(same_name_problem(found).message)
     with reading(found[0], "a picture of numbered instances"), Image.open(found[0]) as picture:
-        instances = np.asarray(picture).T
+        decoded = decode_beside_pillow(picture, found[0])
+        instances = (np.asarray(picture) if decoded is None else decoded).T
     if instances.shape != tuple(shape):
         sizes = f"is {size_text(instances.shape)}, its image {size_text(shape)}"
         raise InputError(f"{found[0]}: {sizes}; restore it or remove it")

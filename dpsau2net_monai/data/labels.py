@@ -97,7 +97,7 @@ class Labels:
         def integers(name: str, value: Any) -> list[int]:
             try:
                 return [int(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise InputError(f"labels: the value of '{name}' is {value!r}; give an integer or a list") from error
 
         values = {str(name): integers(name, value) for name, value in definition.items()}

@@ -10,7 +10,6 @@ import numpy as np
 import tifffile
 from monai.config import PathLike
 from monai.data.image_reader import ImageReader, _copy_compatible_dict, _stack_images
-from monai.data.utils import is_supported_format
 from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
@@ -18,7 +17,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ..errors import InputError
 from .reading import PICTURE_SUFFIXES, reading
 
-__all__ = ["PictureHeader", "PictureReader", "read_picture", "read_picture_header", "read_stored", "stored_max"]
+__all__ = [
+    "PictureHeader",
+    "PictureReader",
+    "decode_beside_pillow",
+    "read_picture",
+    "read_picture_header",
+    "read_stored",
+    "stored_max",
+]
 
 WITH_ROTATION = ("JPEG", "MPO", "TIFF")  # viewers apply the EXIF rotation of these formats
 
@@ -102,7 +109,7 @@ def read_stored(path: PathLike) -> np.ndarray:
     with reading(path, "a picture"), open(path, "rb") as file, Image.open(file) as opened:
         picture: Image.Image = opened
         _refuse_several(picture, path)
-        array = _colours_of_16_bits(picture, path)
+        array = decode_beside_pillow(picture, path)
         if array is None:
             if picture.format in WITH_ROTATION:
                 picture = ImageOps.exif_transpose(picture)
@@ -125,17 +132,19 @@ def read_stored(path: PathLike) -> np.ndarray:
     return array
 
 
-def _colours_of_16_bits(picture: Image.Image, path: PathLike) -> np.ndarray | None:
+def decode_beside_pillow(picture: Image.Image, path: PathLike) -> np.ndarray | None:
     """
-    Decode a picture that has several 16-bit channels; return None for any other picture.
-
-    Pillow would keep 8 of the 16 bits.
+    Decode a picture of which Pillow would keep 8 of 16 bits, as it has several channels, or would mix up the bytes, as
+    it is a compressed big-endian TIFF of 32 bits. Return None for any other picture.
     """
-    if isinstance(picture, TiffImageFile) and set(picture.tag_v2.get(258, ())) == {16}:
-        if picture.mode in ("L", "I;16", "I;16B", "I"):
+    if isinstance(picture, TiffImageFile):
+        bits = set(picture.tag_v2.get(258, ()))
+        colours = bits == {16} and picture.mode not in ("L", "I;16", "I;16B", "I")
+        swapped = bits == {32} and picture.tag_v2.prefix == b"MM" and picture.tag_v2.get(259, 1) != 1
+        if not (colours or swapped):
             return None
         array = tifffile.imread(path)
-        if picture.tag_v2.get(284, 1) == 2:  # planar: the channels come first
+        if array.ndim == 3 and picture.tag_v2.get(284, 1) == 2:  # planar: the channels come first
             array = np.moveaxis(array, 0, -1)
         return _turned(array, _turn(picture))
     if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
@@ -170,7 +179,7 @@ class PictureReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        return is_supported_format(filename, [suffix[1:] for suffix in PICTURE_SUFFIXES])
+        return all(str(path).lower().endswith(PICTURE_SUFFIXES) for path in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[np.ndarray]:
         return [read_stored(path) for path in ensure_tuple(data)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import highdicom
 import monai.bundle
@@ -16,6 +18,8 @@ import yaml
 from running import CONFIGS
 from scipy.spatial.transform import Rotation
 from series import write_series
+
+from dpsau2net_monai.data.dicom import find_series, read_series
 
 # centre and radii in mm, and class; the last one crosses the border of most volumes
 WHOLE = [((-8, 3, 2), (13, 10, 9), 1), ((12, -10, -5), (6, 9, 7), 2), ((11, 12, 8), (5, 4, 5.5), 1)]
@@ -183,6 +187,10 @@ def test_a_dicom_series_gives_a_dicom_segmentation(series, folder, tmp_path):
         output_format="dicom_seg",
     )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.840.7.dcm"]
+    copied = Path(shutil.copytree(root / "1.2.840.7", tmp_path / "both"))
+    shutil.copytree(tmp_path, copied / "masks", ignore=shutil.ignore_patterns("both"))
+    shutil.copy(tmp_path / "1.2.840.7.dcm", copied)
+    assert find_series(copied) == [copied] and len(read_series(copied)) == len(read_series(root / "1.2.840.7"))
     segmentation = highdicom.seg.segread(tmp_path / "1.2.840.7.dcm")
     names = [segmentation.get_segment_description(number).segment_label for number in (1, 2)]
     volume = segmentation.get_volume(combine_segments=True)

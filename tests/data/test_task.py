@@ -50,6 +50,7 @@ def test_pictures_of_a_single_class_keep_their_instances(settings, instances, tm
         ("spacing: [a, 1, 1]", r"spacing is \['a', 1, 1\]; give a list of numbers"),
         ("modality: photo", "modality is 'photo'; it must be one of picture, mr, ct"),
         ("spacing: [1, 0, 1]", "give three sizes over 0 in mm"),
+        ("labels: {cell: .inf}", "the value of 'cell' is inf; give an integer or a list"),
         ("labels: {}", "has no class but the background"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from monai.data import MetaTensor
 from PIL import Image
@@ -59,11 +60,11 @@ def test_a_component_without_a_middle_is_no_instance():
     assert result["instances"].max() == 0
 
 
-@pytest.mark.parametrize("stored", [np.uint16, np.float32, None])  # ImageJ saves 32 bits as floats
+@pytest.mark.parametrize("stored", ["<u2", ">i4", "<f4", ">f4", None])  # ImageJ saves 32 bits as floats
 def test_the_target_of_training(stored, tmp_path):
     instances = overlapping_discs()
     if stored:
-        Image.fromarray(instances.T.astype(stored)).save(tmp_path / "a.tif")
+        tifffile.imwrite(tmp_path / "a.tif", instances.T.astype(stored), compression="zlib", byteorder=stored[0])
     # those of another image, and what segmentation writes beside them
     Image.fromarray(np.ones(SHAPE[::-1], np.uint16)).save(tmp_path / "a.2.png")
     (tmp_path / "a.geojson").write_text("{}")
