@@ -22,6 +22,7 @@ class CosineOverTime(LRScheduler):
     A learning rate that falls to 0 by half a cosine over a time, in place of a number of epochs. So networks of
     different speed can be trained for the same minutes, each with the whole of its schedule. A state keeps the time
     that has passed, but not ``minutes``. Of several processes, the first one's clock sets the rates of all.
+    :class:`~dpsau2net_monai.handlers.RunKeeper` starts the clock with the training, after the images have been read.
 
     Args:
         optimizer: whose learning rates are set at every step of the schedule.
@@ -36,8 +37,12 @@ class CosineOverTime(LRScheduler):
             raise InputError(f"max_minutes is {minutes!r}; the learning rate falls over it: give a number over 0")
         self.minutes = minutes
         self.passed = 0.0  # minutes, until `since`
-        self.since = time.monotonic()
+        self.start()
         super().__init__(optimizer)
+
+    def start(self) -> None:
+        """Count the time from now on."""
+        self.since = time.monotonic()
 
     def get_lr(self) -> list[float | torch.Tensor]:
         now = time.monotonic()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dpsau2net_monai.errors import InputError
+from dpsau2net_monai.handlers import RunKeeper
 from dpsau2net_monai.schedules import CosineOverTime
 
 
@@ -29,7 +30,10 @@ def test_the_rate_follows_the_time_and_a_state_keeps_what_has_passed(monkeypatch
 
     schedule = begin()
     assert schedule.get_last_lr() == [0.1]
-    assert [rate_at(schedule, at) for at in (1150, 1300)] == pytest.approx([0.08535534, 0.05])
+    clock.append(clock[-1] + 500)  # until training starts
+    keeper = RunKeeper("none", None, None, None, schedule, None, seed=0)
+    keeper.start(None)
+    assert [rate_at(schedule, at) for at in (1650, 1800)] == pytest.approx([0.08535534, 0.05])
 
     clock.append(9000)  # the run was stopped, and goes on later
     resumed = begin()

@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..files import clear_parts, whole_file
+from ..schedules import CosineOverTime
 from .weight_average import WeightAverage
 
 __all__ = ["RunKeeper"]
@@ -106,6 +107,8 @@ class RunKeeper:
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
 
     def start(self, engine: Trainer) -> None:
+        if isinstance(self.parts["lr_scheduler"], CosineOverTime):
+            self.parts["lr_scheduler"].start()
         if not self.resume:
             return
         if self.rank == 0:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -27,6 +27,13 @@ __all__ = ["RECORD", "record_run"]
 RECORD = ("run.json", "config.yaml", "datalist.json", "history.csv", "task.yaml")
 
 Lists = Mapping[str, Sequence[Pair]]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes paths, which a call from Python may have in its config, as text."""
+
+
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
 
 
 def _parser_in_use() -> ConfigParser:
@@ -79,7 +86,7 @@ def _texts(config: Mapping[str, Any], datalist: Lists, seed: int, now: datetime)
         "versions": {"Python": platform.python_version(), "dpsau2net-monai": __version__, **get_config_values()},
     }
     return {
-        "config.yaml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        "config.yaml": yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True),
         "datalist.json": json.dumps(datalist, indent=1),
         "run.json": json.dumps(record, indent=1, default=str),
     }
@@ -120,10 +127,11 @@ def record_run(folder: str, seed: int, datalist: Lists, task: Task, resume: bool
     if resume and (target / "run.json").is_file():
         _check_same_run(target, seed, lists)
         return
+    texts = _texts(config, lists, seed, now)
     try:
         target.mkdir(parents=True, exist_ok=True)
         _set_former_run_aside(target, now)
-        for name, text in _texts(config, lists, seed, now).items():
+        for name, text in texts.items():
             with whole_file(target / name) as part:
                 part.write_text(text + "\n", encoding="utf-8")
         task.write(target / "task.yaml")

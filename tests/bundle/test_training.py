@@ -76,7 +76,7 @@ def test_a_run_has_a_folder_of_its_own_and_evaluation_finds_it(dataset, tmp_path
     bundle = tmp_path / "bundle"
     shutil.copytree(ROOT / "bundle", bundle, ignore=shutil.ignore_patterns("runs", "eval"))
     shipped = (bundle / "models" / "model.pt").read_bytes()
-    keys = {**QUICK, "bundle_root": str(bundle), "dataset_dir": str(dataset), "max_epochs": 1}
+    keys = {**QUICK, "bundle_root": str(bundle), "dataset_dir": dataset, "max_epochs": 1}  # a Path, as from Python
     for epochs, resume in ((1, "false"), (2, "true")):
         monai.bundle.run(
             "training", config_file=str(CONFIGS / "train.yaml"), **{**keys, "max_epochs": epochs}, resume=resume
