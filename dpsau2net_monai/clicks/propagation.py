@@ -58,7 +58,9 @@ def spread_clicks(
     share = ANYWHERE[len(sides)] * anywhere
 
     def likeness(of_values: torch.Tensor, of_points: torch.Tensor) -> torch.Tensor:
-        near = _rbf(of_points, points[places])
+        # _rbf loses the distances of points that are far from the origin
+        near = torch.cdist(of_points, points[places], compute_mode="donot_use_mm_for_euclid_dist")
+        near = near.square_().mul_(-0.5).exp_()
         return _rbf(of_values, values[places]) * near.mul_(1 - share).add_(share)
 
     noise = NOISE * torch.eye(len(places), device=values.device, dtype=values.dtype)

@@ -34,6 +34,15 @@ def test_the_mask_has_the_class_of_each_click(shape, count, monkeypatch):
     torch.testing.assert_close(spread_clicks(clicks, logits, features), spread, rtol=0, atol=0.02)
 
 
+def test_clicks_act_alike_at_both_ends_of_a_long_picture():
+    shape, points = (24, 20_000), [(5, 30), (9, 24), (15, 20)]
+    far = [(1, (row, shape[1] - 1 - column)) for row, column in points]
+    logits = torch.stack([torch.full(shape, 4.0), torch.zeros(shape)])
+    features = torch.zeros(1, *shape)
+    near = spread_clicks(clicked(shape, 2, [(1, point) for point in points]), logits, features, anywhere=0)
+    torch.testing.assert_close(spread_clicks(clicked(shape, 2, far), logits, features, anywhere=0).flip(2), near)
+
+
 def test_only_what_is_wrong_is_corrected():
     logits = torch.stack([torch.zeros(30, 30), torch.full((30, 30), -3.0)])
     features = torch.zeros(2, 30, 30)
