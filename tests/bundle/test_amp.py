@@ -32,6 +32,7 @@ def messages(caplog) -> list[str]:
     ],
 )
 def test_auto_takes_bfloat16_where_the_cpu_has_it(supported, flags, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
     assert bundle.uses_amp("auto", "cpu") is expected

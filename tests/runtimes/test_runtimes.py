@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from dpsau2net_monai.data.labels import Labels
 from dpsau2net_monai.errors import InputError
 from dpsau2net_monai.networks import DPSAU2NetLite, fold_batch_norms
 from dpsau2net_monai.runtimes import AutoPrecision, OnnxNetwork, open_network, write_onnx
+from dpsau2net_monai.runtimes import precision as of_precision
 
 TASKS = {
     "pictures": Task(2, 3, "nucleus", roi_size=[96, 64]),
@@ -87,14 +88,16 @@ def test_folding_leaves_no_batch_norm_in_a_convolution(case):
 
 
 class Delayed(torch.nn.Module):
-    """Logits of an image that are its values plus an offset, after some seconds."""
+    """Logits of an image that are its values plus an offset, after some seconds of a clock that nothing else moves."""
+
+    now = 0.0
 
     def __init__(self, offset: float, seconds: float) -> None:
         super().__init__()
         self.offset, self.seconds = offset, seconds
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.seconds)
+        Delayed.now += self.seconds
         return images + self.offset
 
 
@@ -103,7 +106,10 @@ class Delayed(torch.nn.Module):
     [(1e-4, 0.01, "bfloat16"), (1e-4, 0.09, "float32"), (0.1, 0.01, "float32")],
     ids=["faster and equal", "slower", "other masks"],
 )
-def test_auto_takes_half_precision_where_it_is_faster_and_the_masks_are_equal(offset, seconds, chosen, caplog):
+def test_auto_takes_half_precision_where_it_is_faster_and_the_masks_are_equal(
+    offset, seconds, chosen, caplog, monkeypatch
+):
+    monkeypatch.setattr(of_precision, "time", SimpleNamespace(perf_counter=lambda: Delayed.now))
     network = AutoPrecision(Delayed(0, 0.04), lambda: Delayed(offset, seconds), "bfloat16", Labels("nucleus"), 0.5)
     image = torch.linspace(-1, 1, 10_000).reshape(1, 1, 100, 100)
     with caplog.at_level(logging.INFO):
