@@ -48,7 +48,6 @@ from PIL import Image
 from dpsau2net_monai.data import find_pairs, read_split, write_split
 from dpsau2net_monai.data.reading import name_of
 from dpsau2net_monai.files import whole_file
-from dpsau2net_monai.runs import read_history
 from dpsau2net_monai.zoo import package_bundle
 
 NAME = "dpsau2net_nuclei_segmentation"
@@ -187,6 +186,14 @@ def draw_pool(data: str, split: Path, seed: int) -> dict[str, dict[str, Path]]:
     return {name: pairs[name] for name in random.Random(seed).sample(training, POOL)}
 
 
+def read_results(path: Path) -> list[dict[str, str]]:
+    """Return the rows of the rounds that are done."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 class Session:
     """The rounds of one strategy with one seed. Its first five labels are in the order of the pool."""
 
@@ -207,7 +214,7 @@ class Session:
             rounds: their numbers of labels.
             start: folder of the weights that the first one begins with.
         """
-        done = {int(one["labels"]) for one in read_history(self.results) if self.is_mine(one)}
+        done = {int(one["labels"]) for one in read_results(self.results) if self.is_mine(one)}
         left = [labels for labels in rounds if labels not in done]
         if not left:
             return
@@ -248,7 +255,7 @@ class Session:
             "seed": str(self.seed), "strategy": self.strategy, "labels": str(labels), "dice": f"{dice:.4f}",
             "dice_worst_tenth": f"{worst_tenth(images):.4f}", "seconds": f"{seconds:.0f}",
         }  # fmt: skip
-        rows = [*read_history(self.results), row]
+        rows = [*read_results(self.results), row]
         with whole_file(self.results) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
@@ -318,7 +325,7 @@ def main() -> None:
         for strategy in STRATEGIES:
             Session(args.data, output, seed, strategy, python).run(LABELS[1:], start.weights(LABELS[0]))
 
-    print("\n".join(table(read_history(output / "results.csv"))))
+    print("\n".join(table(read_results(output / "results.csv"))))
 
 
 if __name__ == "__main__":

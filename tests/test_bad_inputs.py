@@ -205,6 +205,7 @@ CASES = [
     Case("big_endian.tif", tiff(GREY16, byteorder=">"), GREY16 / 65535),
     Case("float.tif", tiff(GREY.astype(np.float32)), GREY),
     Case("big_endian_float.tif", tiff(GREY.astype(np.float32), byteorder=">", compression="lzw"), GREY),
+    Case("big_endian_signed.tif", tiff(GREY.astype(np.int16), byteorder=">", compression="zlib"), GREY / 65535),
     Case("nan.tif", tiff(WITH_NAN), "are NaN or infinite"),
     Case("infinite.tif", tiff(np.where(GREY > 200, np.inf, GREY).astype(np.float32)), "are NaN or infinite"),
     Case("nan.nii.gz", volume(WITH_NAN), "are NaN or infinite"),

@@ -291,15 +291,12 @@ def test_new_weights_at_the_address_of_former_ones_are_noticed(clicked):
     image, values = torch.rand(1, 3, 48, 40), np.ones((1, 3, 3, 3), np.float32)
     network[0].weight = torch.nn.Parameter(torch.from_numpy(values))
     segment(image, (9, 30))
+    values *= 2
+    plain = [torch.from_numpy(values) for _ in range(100)]  # made now, so that none takes the address
     address = id(network[0].weight)
     network[0].weight = None
-    values *= 2
-    tried = []  # kept, so that each has another address; one of the first few has that of the former weights
-    for _ in range(1000):
-        tried.append(torch.nn.Parameter(torch.from_numpy(values)))
-        if id(tried[-1]) == address:
-            break
-    network[0].weight = tried[-1]
+    weights = [torch.nn.Parameter(one) for one in plain]
+    network[0].weight = next((one for one in weights if id(one) == address), weights[0])
     expected = segment(image, (9, 30), network=deepcopy(network))
     torch.testing.assert_close(segment(image, (9, 30)), expected)
 

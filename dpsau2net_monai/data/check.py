@@ -252,9 +252,14 @@ def _instance_problems(
     if not folder.is_dir():
         return []
     problems: list[Problem] = []
-    files, without = files_by_stem(folder, PICTURE_SUFFIXES), []
+    without = []
+    try:
+        files = files_by_stem(folder, PICTURE_SUFFIXES)
+    except InputError as error:
+        return [Problem(str(folder), "instances", str(error), True)]
     images = [(candidate.pair["image"], finding) for candidate, finding in zip(candidates, findings)]
     pictures = [one for one in images if one[1].size and not is_volume(ensure_tuple(one[0])[0])]
+    pictures.sort(key=lambda one: name_of(one[0]))
     for image, finding in tqdm(pictures, desc="check instances", unit="image", disable=None):
         stem = name_of(image)
         try:

@@ -179,7 +179,7 @@ def make_datalist(
         InputError: a file cannot be used, or an argument is out of range. The message names it in one line.
     """
     if not isinstance(fold, int) or fold not in range(FOLDS):
-        raise InputError(f"fold is {fold}; give a number from 0 to {FOLDS - 1}")
+        raise InputError(f"fold is {fold!r}; give a whole number from 0 to {FOLDS - 1}")
     labels = labels or Labels(dataset_settings(dataset_dir).get("labels"))
     parts = divide(list_candidates(dataset_dir, labels), dataset_dir, csvfile, train_share, seed)
     training, validation = parts["train"], parts["validation"]

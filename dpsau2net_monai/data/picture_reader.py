@@ -135,15 +135,18 @@ def read_stored(path: PathLike) -> np.ndarray:
 def decode_beside_pillow(picture: Image.Image, path: PathLike) -> np.ndarray | None:
     """
     Decode a picture of which Pillow would keep 8 of 16 bits, as it has several channels, or would mix up the bytes, as
-    it is a compressed big-endian TIFF of 32 bits. Return None for any other picture.
+    it is a compressed big-endian TIFF of signed integers or floats. Return None for any other picture.
     """
     if isinstance(picture, TiffImageFile):
         bits = set(picture.tag_v2.get(258, ()))
         colours = bits == {16} and picture.mode not in ("L", "I;16", "I;16B", "I")
-        swapped = bits == {32} and picture.tag_v2.prefix == b"MM" and picture.tag_v2.get(259, 1) != 1
+        compressed = picture.tag_v2.get(259, 1) != 1
+        swapped = picture.mode in ("I", "F") and picture.tag_v2.prefix == b"MM" and compressed
         if not (colours or swapped):
             return None
         array = tifffile.imread(path)
+        if array.dtype == np.int16:
+            array = array.astype(np.int32)  # as Pillow does
         if array.ndim == 3 and picture.tag_v2.get(284, 1) == 2:  # planar: the channels come first
             array = np.moveaxis(array, 0, -1)
         return _turned(array, _turn(picture))

@@ -52,7 +52,7 @@ def split(
     """
     require_seed(seed)
     if not isinstance(train_share, (int, float)):
-        raise InputError(f"size is {train_share}; give a number between 0 and 1")
+        raise InputError(f"size is {train_share!r}; give a number between 0 and 1")
     names = sorted(names)
     in_range = 0 < train_share < 1 and 0 <= validation_share < 1
     n_train, n_fit = (

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..data.images import files_by_stem
 from ..data.inspection import read_header
 from ..data.picture_reader import read_picture, read_stored
-from ..data.reading import SUFFIXES, foreground, is_volume, require_finite, size_text, stem_of
+from ..data.reading import SUFFIXES, foreground, is_volume, reading, require_finite, size_text, stem_of
 from ..errors import InputError
 from ..files import whole_file
 from .archive import unpacked
@@ -114,7 +114,7 @@ def require_outside(source: PathLike, output_dir: PathLike) -> None:
     folder, output = Path(source).resolve(), Path(output_dir).resolve()
     if folder.is_dir() and folder in (output, *output.parents):
         raise InputError(f"{output_dir}: is inside of {source}, so its images would mix; name a folder beside it")
-    if folder.is_dir() and {output / name for name in ("images", "masks", "instances")} & {folder, *folder.parents}:
+    if folder.is_dir() and folder in [(output / name).resolve() for name in ("images", "masks", "instances")]:
         raise InputError(f"{output_dir}: is written to {source}, so its images would mix; name another folder")
 
 
@@ -167,7 +167,7 @@ def write_images(
             try:
                 for other in there.get(name, []):
                     if not _is_copy(other, image):
-                        raise InputError(f"{image}: is another image than {other}, which has no mask")
+                        raise InputError(f"{image}: is another image than {other}")
                 labels = make_labels(image, [folder / mask for mask in item.masks], note)
             except InputError as error:
                 note(f"{error}; the image is left out")
@@ -209,7 +209,8 @@ def write_pairs(source: PathLike, output_dir: PathLike, items: Mapping[str, Item
 def _is_copy(path: Path, source: Path) -> bool:
     """Return whether :func:`_write` made ``path`` of ``source``."""
     if source.name.lower().endswith(SUFFIXES):
-        return filecmp.cmp(path, source, shallow=False)
+        with reading(path):
+            return filecmp.cmp(path, source, shallow=False)
     return np.array_equal(read_stored(path), read_stored(source))
 
 

@@ -80,7 +80,7 @@ class AutoPrecision(nn.Module):
         self.different += int((full != reduced).sum())
         self.pixels += full.numel()
         self.seconds.append(seconds)
-        if len(self.seconds) >= self.BATCHES:  # more, where threads run at once
+        if self.chosen is None and len(self.seconds) >= self.BATCHES:  # more, where threads run at once
             self.choose()
         return results[0]
 

@@ -217,9 +217,9 @@ def _cut_csv(tree):
         (_csv("category,image_id", "train,cell 1", "test"), "'' is not an image"),
         (_csv("image_id,category", "cell 1,train", "cell 2,test"), "my.csv: has 1 training .* 5 folds need at least 5"),
         (lambda tree: {"train_share": 1.5}, "with size 1.5, one part gets no image"),
-        (lambda tree: {"train_share": "0,9"}, "size is 0,9; give a number between 0 and 1"),
-        (lambda tree: {"fold": 2.0}, "fold is 2.0; give a number from 0 to 4"),
-        (lambda tree: {"fold": 5}, "fold is 5; give a number from 0 to 4"),
+        (lambda tree: {"train_share": "0,9"}, "size is '0,9'; give a number between 0 and 1"),
+        (lambda tree: {"fold": 2.0}, "fold is 2.0; give a whole number from 0 to 4"),
+        (lambda tree: {"fold": 5}, "fold is 5; give a whole number from 0 to 4"),
         (lambda tree: {"seed": -1}, "seed is -1; give a whole number from 0 to 4294967295"),
     ],
 )
