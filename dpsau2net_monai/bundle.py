@@ -72,6 +72,7 @@ __all__ = [
     "read_task",
     "record_run",
     "require_classes",
+    "require_crop",
     "require_no_workers",
     "require_outputs",
     "run_folder",
@@ -216,6 +217,20 @@ def loss_weights(
     if weights.shape != (channels,):
         raise InputError(f"class_weights is {class_weights}; give a list with a weight for each of {channels} channels")
     return weights
+
+
+def require_crop(crop_size: int | Sequence[int], task: Task) -> None:
+    """
+    Raises:
+        InputError: ``crop_size`` is not one whole number over 0, or one for each axis of the images, 1 for that of the
+            slices.
+    """
+    dims, axis = task.image_dims, task.slice_axis
+    sides = (crop_size,) * dims if isinstance(crop_size, int) else ensure_tuple(crop_size)
+    whole = all(isinstance(side, int) and side > 0 for side in sides)
+    if not whole or len(sides) != dims or (axis >= 0 and sides[axis] != 1):
+        slices = "" if axis < 0 else f", and 1 for axis {axis}, that of the slices"
+        raise InputError(f"crop_size is {crop_size}; give a whole number for each of {dims} axes{slices}")
 
 
 def require_no_workers(dataloader: DataLoader) -> None:

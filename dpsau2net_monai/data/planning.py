@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from .labels import Labels
-from .reading import reading, require_finite, size_text
+from .reading import is_volume, reading, require_finite, size_text
 from .task import Task
 
 __all__ = ["plan", "plan_strides"]
@@ -40,6 +40,8 @@ Pairs = Sequence[Mapping[str, Any]]
 
 def _geometry(path: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the spacing and the size of a volume along the axes that are closest to left-right, back-front, up."""
+    if not is_volume(path):
+        raise InputError(f"{path}: is a picture; set modality to picture, as the others are for volumes")
     with reading(path):
         volume = cast(SpatialImage, nibabel.load(path))
         spacing, size = voxel_sizes(volume.affine), np.array([*volume.shape[:3], 1])[:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,15 @@ class RunKeeper:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         lr_scheduler = self.parts["lr_scheduler"]
-        length = getattr(lr_scheduler, "T_max", None)
+        length, given = getattr(lr_scheduler, "T_max", None), lr_scheduler.base_lrs
         for name, part in self.parts.items():
             if name != "scaler" or name in state:  # there is none of a run that began without float16
                 part.load_state_dict(state[name])
+        if lr_scheduler.base_lrs != given:
+            kept = ", ".join(f"{rate:g}" for rate in lr_scheduler.base_lrs)
+            logging.getLogger("dpsau2net_monai").warning(
+                f"the run keeps the learning rate that it began with, {kept}; for another, begin a run with pretrained"
+            )
         if length is not None and length != lr_scheduler.T_max:  # max_epochs has changed
             lr_scheduler.T_max = length
             rates = lr_scheduler._get_closed_form_lr()  # its steps go on from the rate before

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from ..errors import InputError, at_least_zero
+
 __all__ = ["WeightAverage"]
 
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
@@ -31,9 +33,15 @@ class WeightAverage(AveragedModel):
     Args:
         network: the trainer's network.
         momentum: weight of a step's weights in the average. 1: the average is the weights of the last step.
+
+    Raises:
+        InputError: the momentum is no number from 0 to 1.
     """
 
     def __init__(self, network: nn.Module, momentum: float) -> None:
+        if at_least_zero("ema_momentum", momentum) > 1:
+            raise InputError(f"ema_momentum is {momentum}; it must be a number from 0 to 1")
+
         def update(averages: Tensors, currents: Tensors, count: torch.Tensor | int) -> None:
             weight = max(momentum, 9 / (10 + int(count)))
             if averages[0].is_floating_point():  # torch groups the tensors by their type

@@ -151,7 +151,7 @@ class Annotator(QWidget):
     def save(self) -> None:
         """Save the labels of the image, and open the next one."""
         with shown_errors():
-            self._require_idle()
+            self.panel.segment.require_idle()
             if self.panel.choices.require_image() is not self.layer:
                 raise InputError(f"another image than '{self.name}' is chosen; choose it, to save its labels")
             if self.panel.save.write(self.output, self.name):
@@ -160,12 +160,8 @@ class Annotator(QWidget):
     def skip(self) -> None:
         """Leave the image out, and open the next one."""
         with shown_errors():
-            self._require_idle()
+            self.panel.segment.require_idle()
             self._finish(SKIPPED)
-
-    def _require_idle(self) -> None:
-        if self.panel.segment.running:
-            raise InputError("the image is still being segmented; wait for its labels, or cancel")
 
     def _finish(self, state: str) -> None:
         self.queue.mark(self.name, state)

@@ -109,19 +109,19 @@ def correct(
     number = labels[point]
     if code == 0:
         if number:
-            result[region & flood(labels, point)] = 0
+            under = flood(labels, point)
+            result[region & under] = 0
         if number and single:
-            parts = label(result == number)
+            parts = label(under & (result != 0))
             for part in range(2, parts.max() + 1):
                 result[parts == part] = unused + part - 2
         return result
     if not single:
-        result[region] = code
+        result[region & (flood(labels, point) | (labels == 0))] = code
         return result
     if number == 0:
-        covered = np.bincount(labels[region], minlength=1)
-        covered[0] = 0
-        largest = int(covered.argmax())
-        number = largest if 2 * covered[largest] > region.sum() else unused
+        present, covered = np.unique(labels[region & (labels != 0)], return_counts=True)
+        most = covered.max(initial=0)
+        number = int(present[covered.argmax()]) if 2 * most > region.sum() else unused
     result[region & (labels == 0)] = number
     return result

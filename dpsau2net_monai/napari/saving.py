@@ -19,7 +19,7 @@ from skimage.util import img_as_uint
 
 from ..data.images import files_by_stem
 from ..data.labels import Labels
-from ..data.reading import stem_of
+from ..data.reading import require_finite, stem_of
 from ..errors import InputError
 from ..transforms import SaveInstancesd, SaveMaskd
 
@@ -56,12 +56,15 @@ def save_pair(
 
     Raises:
         AlreadySavedError: the dataset has an image of this name, and ``overwrite`` is false.
-        InputError: the values of the image fit no picture, or labels are codes of no class.
+        InputError: the values of the image fit no picture, or are NaN, or labels are codes of no class or negative.
     """
     former = _of_name(folder / "images", name)
     if former and not overwrite:
         raise AlreadySavedError(f"{former[0]}: exists; overwrite it, or choose another folder")
+    require_finite(image, "the layer")
     single = len(classes.names) == 1
+    if single and labels.min() < 0:
+        raise InputError(f"the labels have negative numbers, down to {labels.min()}; correct them")
     if not single and not 0 <= labels.min() <= labels.max() < len(classes.table):
         raise InputError(
             f"the labels have numbers from {labels.min()} to {labels.max()}, but the classes those from 0 to "
@@ -124,7 +127,11 @@ def _as_picture(image: np.ndarray) -> np.ndarray:
     if image.dtype in (np.uint8, np.uint16):
         return np.ascontiguousarray(image)
     if image.dtype.kind == "f":
-        return img_as_uint(np.clip(image, 0, 1)) if image.ndim == 3 else image.astype(np.float32)
+        if image.ndim == 2:
+            return image.astype(np.float32)
+        if not 0 <= image.min() <= image.max() <= 1:
+            raise InputError(f"the colours go from {image.min():g} to {image.max():g}; scale them to 0 to 1")
+        return img_as_uint(image)
     if image.dtype.kind != "b" and (image.min() < 0 or image.max() > np.iinfo(np.uint16).max):
         raise InputError(f"the image holds integers from {image.min()} to {image.max()}; convert it to 16 bits")
     return image.astype(np.uint16)

@@ -115,8 +115,10 @@ def planes(
         Pairs of the indices of an image on the axes of the planes, and the image, with its colours or channels.
 
     Raises:
-        InputError: the data has fewer axes than an image.
+        InputError: the data has fewer axes than an image, or has both colours and channels.
     """
+    if rgb and channels:
+        raise InputError("the image has colours; untick 'the first axis has channels'")
     leading = leading_axes(data.ndim - rgb - channels, image_dims)
     for index in np.ndindex(*data.shape[channels:][:leading]):
         yield index, image_at(data, index, channels)

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from monai.config import get_config_values
 
 from .. import __version__
-from ..data import Task
+from ..data import Task, read_task
 from ..data.inspection import Pair
 from ..errors import InputError
 from ..files import whole_file
@@ -60,12 +60,22 @@ def _absolute(lists: Lists) -> Lists:
     }
 
 
-def _check_same_run(folder: Path, seed: int, datalist: Lists) -> None:
+def _check_same_run(folder: Path, seed: int, datalist: Lists, task: Task) -> None:
     recorded = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if recorded["seed"] != seed:
         raise InputError(f"{folder / 'run.json'}: the run to resume had another seed")
     if json.loads((folder / "datalist.json").read_text(encoding="utf-8")) != datalist:
         raise InputError(f"{folder / 'datalist.json'}: the run to resume had another split or other images")
+    if not (folder / "task.yaml").is_file():
+        return
+    former = read_task(folder / "task.yaml")
+    for name, was, now in [
+        ("labels", former.labels.definition, task.labels.definition),
+        *((name, getattr(former, name), getattr(task, name)) for name in ("spatial_dims", "in_channels", "modality")),
+        ("spacing", list(former.spacing or []), list(task.spacing or [])),
+    ]:
+        if was != now:
+            raise InputError(f"{folder / 'task.yaml'}: the run to resume had {name} {was}, not {now}; give the former")
 
 
 def _set_former_run_aside(folder: Path, now: datetime) -> None:
@@ -115,7 +125,8 @@ def record_run(folder: str, seed: int, datalist: Lists, task: Task, resume: bool
         resume: whether to continue the run that is recorded there. Then nothing is moved and nothing is written.
 
     Raises:
-        InputError: the folder cannot be written to, or the run to resume had another seed or other images.
+        InputError: the folder cannot be written to, or the run to resume had another seed, other images, or another
+            task.
     """
     now = datetime.now()
     target = Path(folder)
@@ -125,7 +136,7 @@ def record_run(folder: str, seed: int, datalist: Lists, task: Task, resume: bool
     drawn = parser.get_parsed_content("datalist") if "@datalist" in str(config["train"]["dataset"]["data"]) else {}
     lists = _absolute({**drawn, **datalist})
     if resume and (target / "run.json").is_file():
-        _check_same_run(target, seed, lists)
+        _check_same_run(target, seed, lists, task)
         return
     texts = _texts(config, lists, seed, now)
     try:

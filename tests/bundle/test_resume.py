@@ -93,7 +93,7 @@ def message(error) -> str:
     return str(cause)
 
 
-def test_states_that_cannot_be_read_or_used(run, tmp_path):
+def test_states_that_cannot_be_read_or_used(run, tmp_path, capfd):
     models = tmp_path / "models"
     assert run(max_epochs=2) == ["model.pt", "state-00001.pt", "state-00002.pt"]
 
@@ -111,6 +111,11 @@ def test_states_that_cannot_be_read_or_used(run, tmp_path):
     with pytest.raises(Exception) as error:
         run(resume=True, fold=1)
     assert "the run to resume had another split or other images" in message(error)
+    with pytest.raises(Exception) as error:
+        run(resume=True, labels="cell")
+    assert "task.yaml: the run to resume had labels nucleus, not cell; give the former" in message(error)
+    run(resume=True, max_epochs=4, learning_rate=0.01)
+    assert "the run keeps the learning rate that it began with, 0.001; for another" in capfd.readouterr().out
     for path in models.glob("state-*.pt"):
         path.write_bytes(b"")
     with pytest.raises(Exception) as error:

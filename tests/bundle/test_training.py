@@ -358,6 +358,8 @@ def test_what_cannot_be_used_is_left_out_on_demand(dataset, tmp_path, caplog):
         (lambda folder: {"patience": "some"}, "patience is some; it must be a whole number from 1"),
         (lambda folder: {"patience": 0}, "patience is 0; it must be a whole number from 1"),
         (lambda folder: {"learning_rate": "low"}, "learning_rate is low; it must be a number from 0 on"),
+        (lambda folder: {"ema_momentum": 5}, "ema_momentum is 5; it must be a number from 0 to 1"),
+        (lambda folder: {"crop_size": [32]}, "crop_size is [32]; give a whole number for each of 2 axes"),
         (lambda folder: {"max_minutes": "ten"}, "max_minutes is ten; it must be a number from 0 on"),
         (lambda folder: {"class_weights": "balanced"}, "class_weights is balanced; give a list with a weight for each"),
         (lambda folder: {"roi_size": 128}, "roi_size is 128; give a list, or null"),

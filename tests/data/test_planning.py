@@ -165,6 +165,11 @@ def test_an_affine_without_a_size_is_refused_by_name(tmp_path):
         plan(task, training, 3)
 
 
+def test_pictures_of_a_modality_of_volumes_are_refused():
+    with pytest.raises(InputError, match="0.png: is a picture; set modality to picture"):
+        plan(Task(2, 1, modality="mr"), lambda: [{"image": "0.png", "label": "0.png"}], 0)
+
+
 def test_ct_without_foreground_is_refused(tmp_path):
     path = str(tmp_path / "empty.nii")
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), path)

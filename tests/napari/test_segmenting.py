@@ -202,6 +202,21 @@ def test_saved_classes(tmp_path):
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["classes.png"]
 
 
+@pytest.mark.parametrize(
+    ("image", "labels", "says"),
+    [
+        (np.full((30, 40, 3), 200, np.float32), np.ones((30, 40), int), "the colours go from 200 to 200; scale them"),
+        (np.full((30, 40), np.nan, np.float32), np.ones((30, 40), int), "NaN or infinite"),
+        (np.zeros((30, 40), np.uint8), np.full((30, 40), -1), "the labels have negative numbers, down to -1"),
+    ],
+    ids=["colours", "NaN", "negative"],
+)
+def test_what_cannot_be_saved(tmp_path, image, labels, says):
+    with pytest.raises(InputError, match=says):
+        save_pair(tmp_path, "one", image, labels, Labels())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("dtype", [np.int16, np.float64, bool])
 def test_saved_volume(tmp_path, dtype):
     """A volume and its mask are NIfTI with the voxels of the layer, and nothing else is left."""
@@ -215,6 +230,13 @@ def test_saved_volume(tmp_path, dtype):
     assert {path.name for path in tmp_path.iterdir()} == {"images", "masks"}
     with pytest.raises(AlreadySavedError, match="exists"):
         save_pair(tmp_path, "one", image, codes, CLASSES)
+
+
+def test_a_correction_of_classes_keeps_the_other_classes():
+    labels = np.ones((60, 60), np.int32)
+    labels[40:50, 40:50], labels[5:8, 5:8] = 2, 0
+    corrected = correct(labels, np.full((60, 60), 3), (20, 20), 3, False, 4)
+    assert (corrected == np.where(labels == 2, 2, 3)).all()
 
 
 def disc(row: int, column: int, radius: int) -> np.ndarray:
@@ -238,6 +260,8 @@ def test_correction():
     cut = correct(labels, new, (15, 20), 0, True, 3)
     assert set(np.unique(cut)) == {0, 1, 2, 3}
     assert cut[15, 12] != cut[15, 28] and cut[15, 20] == 0 and (cut[30:] == labels[30:]).all()
+    alike = correct((labels > 0).astype(np.int32), new, (15, 20), 0, True, 3)  # as in a mask
+    assert set(np.unique(alike)) == {0, 1, 3} and (alike[30:] == (labels[30:] > 0)).all()
 
     classes = correct(labels, new, (45, 15), 7, False, 3)
     assert (classes == np.where(disc(45, 15, 8), 7, labels)).all()

@@ -126,11 +126,14 @@ class Choices:
     def require_labels(self) -> Labels:
         """
         Raises:
-            InputError: there are no labels of the size of the image, or they were made of another image.
+            InputError: there are no labels of the size of the image, they were made of another image, or they are a
+                pyramid.
         """
         image, labels = self.require_image(), self.labels.value
         if labels is None:
             raise InputError("there are no labels; segment the image first")
+        if labels.multiscale:
+            raise InputError(f"the labels '{labels.name}' are a pyramid; choose labels of the image's own size")
         if labels.data.shape != self.shape:
             raise InputError(f"the labels '{labels.name}' have another size than the image '{image.name}'")
         if self._are_of_another(labels):

@@ -69,6 +69,7 @@ class ClickPart(QWidget):
                 points.events.data.connect(partial(self._clicked, points))
                 points.mode = "add"
             self._segmenter, self._labels, self._leading = segmenter, labels, leading
+            self._image = self.choices.require_image()
             self._prepared: tuple[tuple[int, ...], MetaTensor] | None = None
 
     def _clicked(self, points: Points, event: Any) -> None:
@@ -81,7 +82,7 @@ class ClickPart(QWidget):
         voxels = {name: np.rint(points.data).astype(int) for name, points in self.points.items()}
         clicked = np.rint(point).astype(int)
         plane, place = tuple(clicked[:leading].tolist()), clicked[leading:]
-        if self.choices.require_labels() is not labels:
+        if self.choices.require_labels() is not labels or self.choices.require_image() is not self._image:
             raise InputError(f"the clicks are those of '{labels.name}'; begin again with this image")
         if self._prepared is None or self._prepared[0] != plane:
             image = segmenter.prepare(self.choices.array(plane), self.choices.require_image().rgb, self.choices.scale)

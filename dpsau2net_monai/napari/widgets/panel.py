@@ -27,7 +27,7 @@ class Panel(QWidget):
         self.choices = Choices(napari_viewer)
         self.segment = SegmentPart(self.choices)
         self.click = ClickPart(self.choices)
-        self.save = SavePart(self.choices)
+        self.save = SavePart(self.choices, self.segment)
         self.train = TrainPart(self.choices)
         self.tabs = QTabWidget()
         for name, part in {

@@ -14,6 +14,7 @@ from ...errors import InputError
 from ..saving import AlreadySavedError, save_pair
 from ..segmenting import weights_file
 from .choices import Choices, shown_errors
+from .segment import SegmentPart
 
 __all__ = ["SavePart"]
 
@@ -21,9 +22,9 @@ __all__ = ["SavePart"]
 class SavePart(QWidget):
     """The part of the panel that saves the image, or the one of a stack that napari shows, with its labels."""
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Choices, segment: SegmentPart) -> None:
         super().__init__()
-        self.choices = choices
+        self.choices, self.segment = choices, segment
         self.save_button = QPushButton("Save as training data")
         layout = QVBoxLayout(self)
         layout.addWidget(self.save_button)
@@ -33,12 +34,15 @@ class SavePart(QWidget):
     def save(self) -> None:
         """Save in the dataset, under the name of the layer."""
         with shown_errors():
+            self.segment.require_idle()
             folder = Path(self.choices.dataset.value)
             if folder == Path():
                 raise InputError("name a folder for the dataset first")
             name = re.sub(r"^\.+|[^\w.-]+", "_", self.choices.require_image().name)  # names with a first dot are hidden
             dims = self._task().image_dims
-            joint = "_" if dims == 2 else "-"  # a volume NAME_0001 would be a channel of NAME
+            joint = "_"
+            if dims == 3:  # a volume NAME_0001 would be a channel of NAME
+                joint, name = "-", re.sub(r"_(?=\d{4}$)", "-", name)
             name = joint.join([name, *(f"{index:04d}" for index in self.choices.plane(dims))])
             if self.write(folder, name):
                 show_info(f"saved: {name}")

@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari.qt.threading import thread_worker
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from ...errors import InputError
 from ..segmenting import Settings, Stopped, open_segmenter, planes
 from .choices import Choices, show_problem, shown_errors
 
@@ -60,6 +61,14 @@ class SegmentPart(QWidget):
         """Whether an image is being segmented."""
         return self._worker is not None
 
+    def require_idle(self) -> None:
+        """
+        Raises:
+            InputError: an image is being segmented.
+        """
+        if self.running:
+            raise InputError("the image is still being segmented; wait for its labels, or cancel")
+
     def start(self) -> None:
         """Segment the image. Its labels appear as a new layer, a stack's one plane after the other."""
         with shown_errors():
@@ -94,11 +103,14 @@ class SegmentPart(QWidget):
             self.bar.setValue(0)
             self._layer = Labels(np.zeros(self._shape, np.int32), **self._options)
             self.choices.add_labels(self._layer, self._image)
+            self._layer.editable = False  # what is painted on a plane would be lost with its result
         self._layer.data[plane] = labels
         self._layer.refresh()
         self.bar.setValue(self.bar.value() + 1)
 
     def _done(self) -> None:
+        if self._worker is not None and self._layer is not None:
+            self._layer.editable = True
         self._worker = None
         self.start_button.setEnabled(True)
         self.cancel_button.setEnabled(False)
