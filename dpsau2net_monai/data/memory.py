@@ -67,7 +67,7 @@ def require_memory(path: PathLike, channels: int, outputs: int) -> None:
         outputs: number of channels of the network's output.
     """
     size = _size(path)
-    needed = math.prod(size) * (channels + outputs) * 4 * VALUES.get(len(size), 1)
+    needed = math.prod(size) * (channels + outputs) * 4 * VALUES.get(len(size), 1)  # reading refuses other axes
     available = available_memory()
     if available is not None and needed > available:
         memory = f"needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB are free"

@@ -142,11 +142,11 @@ class RunKeeper:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         lr_scheduler = self.parts["lr_scheduler"]
-        length, given = getattr(lr_scheduler, "T_max", None), lr_scheduler.base_lrs
+        length, given = (getattr(lr_scheduler, name, None) for name in ("T_max", "base_lrs"))
         for name, part in self.parts.items():
             if name != "scaler" or name in state:  # there is none of a run that began without float16
                 part.load_state_dict(state[name])
-        if lr_scheduler.base_lrs != given:
+        if given is not None and lr_scheduler.base_lrs != given:
             kept = ", ".join(f"{rate:g}" for rate in lr_scheduler.base_lrs)
             logging.getLogger("dpsau2net_monai").warning(
                 f"the run keeps the learning rate that it began with, {kept}; for another, begin a run with pretrained"
