@@ -19,8 +19,8 @@ from .labels import Labels
 from .reading import NNUNET_FOLDERS, SUFFIXES, is_volume, name_of, stem_of
 
 __all__ = [
-    "ImageFiles", "files_by_stem", "find_images", "group_files", "log_segmented", "mask_path", "mask_paths",
-    "same_name_problem", "without_masks",
+    "ImageFiles", "files_by_stem", "find_images", "group_files", "log_segmented", "mask_folders",
+    "mask_path", "mask_paths", "require_kept", "same_name_problem", "without_masks",
 ]  # fmt: skip
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -182,6 +182,13 @@ def mask_path(output_dir: PathLike, image: PathLike | Sequence[PathLike]) -> Pat
     return Path(output_dir) / f"{name_of(image)}{suffix}"
 
 
+def mask_folders(output_dir: PathLike, labels: Labels | None) -> list[Path]:
+    """Return the folders of masks: ``output_dir``, or one in it for each class that has masks of its own."""
+    if labels is not None and labels.form == "files":
+        return [Path(output_dir, name) for name in labels.names]
+    return [Path(output_dir)]
+
+
 def mask_paths(
     output_dir: PathLike,
     image: PathLike | Sequence[PathLike],
@@ -199,9 +206,18 @@ def mask_paths(
     """
     if output_format == "dicom_seg":
         return [Path(output_dir, f"{name_of(image)}.dcm")]
-    if labels is not None and labels.form == "files":
-        return [mask_path(Path(output_dir, name), image) for name in labels.names]
-    return [mask_path(output_dir, image)]
+    return [mask_path(folder, image) for folder in mask_folders(output_dir, labels)]
+
+
+def require_kept(image: PathLike | Sequence[PathLike], outputs: Sequence[PathLike]) -> None:
+    """
+    Raises:
+        InputError: one of the outputs would replace the image, or one of its files.
+    """
+    written = {os.path.realpath(path) for path in outputs}
+    replaced = next((path for path in ensure_tuple(image) if os.path.realpath(path) in written), None)
+    if replaced is not None:
+        raise InputError(f"{replaced}: its mask would replace it; set output_dir to another folder")
 
 
 def log_segmented(done: int, number: int, output_dir: PathLike) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from monai.config import PathLike
 from monai.utils import optional_import
 
-from ..data.images import files_by_stem, log_segmented
+from ..data.images import files_by_stem, log_segmented, mask_folders, require_kept
 from ..data.inspection import Pair
 from ..data.reading import PICTURE_SUFFIXES, name_of, stem_of
 from ..data.task import Task
@@ -43,9 +43,7 @@ def mask_paths(output_dir: PathLike, image: PathLike, task: Task) -> list[Path]:
     suffix = ".ome.tif"
     if task.image_dims == 3:
         suffix = ".ome.zarr" if str(image).lower().endswith(".zarr") else ".nii"
-    labels = task.labels
-    folders = [Path(output_dir, name) for name in labels.names] if labels.form == "files" else [Path(output_dir)]
-    return [folder / f"{large_name(image)}{suffix}" for folder in folders]
+    return [folder / f"{large_name(image)}{suffix}" for folder in mask_folders(output_dir, task.labels)]
 
 
 def instances_path(output_dir: PathLike, image: PathLike) -> Path:
@@ -90,8 +88,7 @@ def find_large_images(
     left: list[Pair] = []
     for path in images.values():
         outputs = mask_paths(output_dir, path, task) + [instances_path(output_dir, path)] * instances
-        if any(output.resolve() == path.resolve() for output in outputs):
-            raise InputError(f"{path}: its mask would replace it; set output_dir to another folder")
+        require_kept(path, outputs)
         if overwrite or not all(output.exists() for output in outputs):
             left.append({"image": str(path)})
     log_segmented(len(images) - len(left), len(images), output_dir)

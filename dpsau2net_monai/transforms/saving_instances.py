@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from ..data.dicom import SeriesReader
-from ..data.images import mask_paths, without_masks
+from ..data.images import mask_paths, require_kept, without_masks
 from ..data.inspection import Pair
 from ..data.labels import Labels
 from ..data.picture_reader import PictureReader
@@ -77,14 +76,11 @@ def require_outputs(
             an image.
     """
     for image in images:
-        paths = ensure_tuple(image["image"])
-        _require_picture(paths[0], outlines)
+        _require_picture(ensure_tuple(image["image"])[0], outlines)
         outputs = mask_paths(output_dir, image["image"], **of_masks)
         if instances_dir is not None:
             outputs += _instance_paths(instances_dir, image["image"], outlines)
-        replaced = {os.path.realpath(path) for path in outputs} & {os.path.realpath(path) for path in paths}
-        if replaced:
-            raise InputError(f"{replaced.pop()}: its mask would replace it; set output_dir to another folder")
+        require_kept(image["image"], outputs)
 
 
 def without_instances(images: Sequence[Pair], instances_dir: PathLike, outlines: str, **of_masks: Any) -> list[Pair]:
